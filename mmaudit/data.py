@@ -1,0 +1,613 @@
+"""The cases of an audit: one table with roles, images opened when needed, embeddings by modality."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from pandas.api import types as pandas_types
+from sklearn.utils import check_random_state
+
+from mmaudit._errors import AuditWarning, ImageReadError, InputError, check_keywords, nearest
+from mmaudit.images import ImageFiles, ImageSource
+
+__all__ = ["MODALITIES", "AuditData"]
+
+MODALITIES = ("image", "report", "metadata")
+
+NO_PATIENT_ID = (
+    "patient_id: expected a column that says which samples belong to one patient, got none. EVERY SAMPLE IS TREATED "
+    "AS A PATIENT OF ITS OWN: if patients have several images, discovery and confirmation share patients, intervals "
+    "are too narrow and findings may be false. Give patient_id if it can be known."
+)
+
+
+class AuditData:
+    """Cases to audit: images, reports and metadata, with a label and the probability that a classifier gave.
+
+    Made by `AuditData.from_frame` or by a loader of `mmaudit.datasets`. It does not change: `subset`, `split` and
+    `with_predictions` return new objects.
+
+    Attributes
+    ----------
+    sample_id : pandas.Index of shape (n_samples,)
+        Unique names of the samples.
+    y_true : ndarray of shape (n_samples,), int8
+        Labels, 0 or 1.
+    y_proba : ndarray of shape (n_samples,), float64, or None
+        Probability of label 1, in [0, 1]. None until predictions are there.
+    patient_id : ndarray of shape (n_samples,), object
+        Patient of each sample; the sample's own id where no patient id was given.
+    reports : ndarray of shape (n_samples,), str, or None
+        Report texts; "" where a sample has none.
+    metadata : DataFrame of shape (n_samples, n_columns)
+        Numeric or categorical columns; without columns where there is no metadata.
+    images : ImageSource or None
+        Images by position, opened when read.
+    embeddings : mapping of str to ndarray of shape (n_samples, n_dimensions), float32
+        Given embeddings, by modality.
+    label_name : str
+        What label 1 means.
+    label_terms : tuple of str
+        Words that restate the label in reports (the label's name and the user's additions).
+    card : mapping
+        Where the data are from: source, licence, known limits.
+    """
+
+    def __init__(
+        self,
+        *,
+        sample_id: pd.Index,
+        y_true: np.ndarray,
+        y_proba: np.ndarray | None,
+        patient_id: np.ndarray,
+        has_patient_id: bool,
+        reports: np.ndarray | None,
+        metadata: pd.DataFrame,
+        images: ImageSource | None,
+        embeddings: Mapping[str, np.ndarray],
+        label_name: str,
+        label_terms: Sequence[str] = (),
+        name: str = "",
+        card: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.sample_id = sample_id
+        self.y_true = _frozen(y_true)
+        self.y_proba = None if y_proba is None else _frozen(y_proba)
+        self.patient_id = _frozen(patient_id)
+        self.has_patient_id = has_patient_id
+        self.reports = None if reports is None else _frozen(reports)
+        self._metadata = metadata
+        self.images = images
+        self.embeddings = MappingProxyType({k: _frozen(v) for k, v in embeddings.items()})
+        self.label_name = label_name
+        self.label_terms = tuple(label_terms)
+        self.name = name
+        self.card = MappingProxyType(dict(card or {}))
+
+    @classmethod
+    @check_keywords
+    def from_frame(
+        cls,
+        df: pd.DataFrame,
+        *,
+        label: str,
+        y_proba: str | None = None,
+        patient_id: str | None = None,
+        sample_id: str | None = None,
+        image: str | None = None,
+        image_root: str | Path | None = None,
+        images: ImageSource | None = None,
+        report: str | None = None,
+        metadata: Sequence[str] | str = (),
+        embeddings: Mapping[str, Any] | None = None,
+        label_name: str | None = None,
+        label_terms: Sequence[str] = (),
+        name: str = "",
+        card: Mapping[str, Any] | None = None,
+    ) -> AuditData:
+        """Return the cases in a table, one row a sample, after checking them.
+
+        Parameters
+        ----------
+        df : DataFrame of shape (n_samples, n_columns)
+            One row a sample. Its index names the samples unless `sample_id` is given.
+        label : str
+            Column of labels, 0 or 1 (or False and True); none may be missing.
+        y_proba : str or None
+            Column of probabilities of label 1, in [0, 1]. None: predictions are added later, `with_predictions`.
+        patient_id : str or None
+            Column that says which samples belong to one patient. None: a warning, and each sample is a patient.
+        sample_id : str or None
+            Column of unique names. None: the index of `df`.
+        image : str or None
+            Column of paths to images. None: no images, unless `images` is given.
+        image_root : path or None
+            Folder that every image must lie in. None: paths are taken as they are.
+        images : ImageSource or None
+            Images that are no files, in the order of `df`. None: `image` is used.
+        report : str or None
+            Column of report texts. None: no reports.
+        metadata : sequence of str, or str
+            Columns of metadata: numeric, boolean or categorical.
+        embeddings : mapping of {"image", "report", "metadata"} to array of shape (n_samples, n_dimensions), or None
+            Embeddings made elsewhere; used instead of the built-in encoder of that modality. None: none.
+        label_name : str or None
+            What label 1 means, in words. None: the name of the label column.
+        label_terms : sequence of str
+            Further words that restate the label in reports.
+        name : str
+            A name for the data set.
+        card : mapping or None
+            Source, licence, known limits. None: unknown.
+
+        Returns
+        -------
+        AuditData
+
+        Raises
+        ------
+        InputError
+            A missing column, duplicate ids, labels other than 0 and 1 or only one of them, probabilities outside
+            [0, 1] or missing, embeddings of the wrong shape.
+        UnknownKeywordError
+            A keyword this function does not have.
+
+        Examples
+        --------
+        >>> import pandas as pd, mmaudit as mma
+        >>> df = pd.DataFrame({"y": [0, 1, 1], "p": [0.2, 0.9, 0.4], "who": ["a", "b", "b"], "view": ["PA", "AP", "PA"]})
+        >>> mma.AuditData.from_frame(df, label="y", y_proba="p", patient_id="who", metadata=["view"])
+        AuditData: 3 samples of 2 patients
+          label        y: 2 of 3 are 1 (67 %)
+          probability  0.20 to 0.90; wrong at 0.5: 1 of 3 (33 %)
+          metadata     view (2 values)
+        """
+        if not isinstance(df, pd.DataFrame):
+            raise TypeError(
+                f"df: expected a pandas DataFrame, got {type(df).__name__}. Convert it with pandas.DataFrame(...)."
+            )
+        metadata = [metadata] if isinstance(metadata, str) else list(metadata)
+        roles = {"label": label, "y_proba": y_proba, "patient_id": patient_id, "sample_id": sample_id}
+        roles |= {"image": image, "report": report} | {f"metadata[{i}]": c for i, c in enumerate(metadata)}
+        for argument, column in roles.items():
+            if column is not None and column not in df.columns:
+                raise InputError(
+                    argument,
+                    "the name of a column of the table",
+                    f"{column!r}, which it does not have",
+                    f"Its columns are: {_listed(df.columns)}.{nearest(column, df.columns)}",
+                )
+        if len(df) == 0:
+            raise InputError("df", "at least one row", "an empty table", "Check the filter that made it.")
+        if image is not None and images is not None:
+            raise InputError("images", "either image or images", "both", "Leave one of them out.")
+        if images is not None and len(images) != len(df):
+            raise InputError("images", f"{len(df)} images", f"{len(images)}", "Give one image a row.")
+
+        ids = pd.Index(df.index if sample_id is None else df[sample_id])
+        if ids.hasnans:
+            raise InputError("sample_id", "a name for each sample", "missing values", "Fill them in.")
+        n_repeated = int(ids.duplicated().sum())
+        if n_repeated:
+            raise InputError(
+                "sample_id",
+                "unique names" if sample_id else "a table with a unique index",
+                f"{n_repeated} duplicate ids",
+                "Drop repeated rows, or df.reset_index(drop=True).",
+            )
+        patients = ids.to_numpy() if patient_id is None else _patients(df[patient_id])
+        if patient_id is None:
+            warnings.warn(NO_PATIENT_ID, AuditWarning, stacklevel=3)
+        reports = None if report is None else _texts(df[report])
+        if image is not None:
+            paths = [None if pd.isna(p) or str(p) == "" else str(p) for p in df[image]]
+            images = ImageFiles(paths, image_root)
+        return cls(
+            sample_id=ids,
+            y_true=check_labels(df[label]),
+            y_proba=None if y_proba is None else check_proba(df[y_proba], len(df)),
+            patient_id=patients.astype(object),
+            has_patient_id=patient_id is not None,
+            reports=reports,
+            metadata=_metadata_columns(df, metadata, ids),
+            images=images,
+            embeddings=_check_embeddings(embeddings or {}, df, len(df)),
+            label_name=str(label) if label_name is None else label_name,
+            label_terms=label_terms,
+            name=name,
+            card=card,
+        )
+
+    @property
+    def n_samples(self) -> int:
+        """Number of samples."""
+        return len(self.sample_id)
+
+    @property
+    def n_patients(self) -> int:
+        """Number of patients."""
+        return len(pd.unique(self.patient_id))
+
+    def __len__(self) -> int:
+        return self.n_samples
+
+    @property
+    def metadata(self) -> pd.DataFrame:
+        """A copy of the metadata columns, indexed by sample."""
+        return self._metadata.copy()
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """Modalities that these data have, in the order image, report, metadata."""
+        has = {
+            "image": self.images is not None or "image" in self.embeddings,
+            "report": self.reports is not None or "report" in self.embeddings,
+            "metadata": self._metadata.shape[1] > 0 or "metadata" in self.embeddings,
+        }
+        return tuple(m for m in MODALITIES if has[m])
+
+    def image(self, sample_id: Any, *, max_side_px: int | None = None) -> np.ndarray:
+        """Return the image of one sample as grey values.
+
+        Parameters
+        ----------
+        sample_id
+            One of `self.sample_id`.
+        max_side_px : int or None
+            Longer side of the result. None: full size.
+
+        Returns
+        -------
+        ndarray of shape (height, width), float32 in [0, 1]
+
+        Raises
+        ------
+        InputError
+            If there are no images or no such sample.
+        ImageReadError
+            If the image is missing, damaged, too large or outside `image_root`.
+        """
+        if self.images is None:
+            raise InputError("image", "data with images", "data without", "Load the data with image=.")
+        if sample_id not in self.sample_id:
+            raise InputError("sample_id", "one of data.sample_id", "another value", "See data.sample_id.")
+        read = self.images.read(int(self.sample_id.get_loc(sample_id)), max_side_px=max_side_px)
+        if read.bit_depth > 8:
+            warn_high_depth(1, 1)
+        return read.pixels
+
+    def subset(self, which: Any) -> AuditData:
+        """Return some of the samples.
+
+        Parameters
+        ----------
+        which : array of bool of shape (n_samples,), or array of int positions
+            The samples to keep, in this order for positions.
+
+        Raises
+        ------
+        InputError
+            A mask of another length, or a position that does not exist.
+        """
+        which = np.asarray(which)
+        if which.dtype == bool:
+            if which.shape != (self.n_samples,):
+                raise InputError(
+                    "which", f"a mask of shape ({self.n_samples},)", f"one of shape {which.shape}", "Build it anew."
+                )
+            which = np.flatnonzero(which)
+        elif which.size and not np.issubdtype(which.dtype, np.integer):
+            raise InputError("which", "a boolean mask or integer positions", f"{which.dtype}", "Convert it.")
+        if which.size and (which.min() < -self.n_samples or which.max() >= self.n_samples):
+            raise InputError("which", f"positions below {self.n_samples}", "one outside", "Use a boolean mask.")
+        which = which.astype(np.intp) % max(self.n_samples, 1)
+        if len(np.unique(which)) != len(which):
+            raise InputError("which", "each position once", "repeated positions", "Sample ids must stay unique.")
+        return AuditData(
+            sample_id=self.sample_id[which],
+            y_true=self.y_true[which],
+            y_proba=None if self.y_proba is None else self.y_proba[which],
+            patient_id=self.patient_id[which],
+            has_patient_id=self.has_patient_id,
+            reports=None if self.reports is None else self.reports[which],
+            metadata=self._metadata.iloc[which],
+            images=None if self.images is None else self.images.take(which.tolist()),
+            embeddings={k: v[which] for k, v in self.embeddings.items()},
+            label_name=self.label_name,
+            label_terms=self.label_terms,
+            name=self.name,
+            card=self.card,
+        )
+
+    def split(self, fraction: float = 0.5, *, random_state: Any = None) -> tuple[AuditData, AuditData]:
+        """Return two parts that share no patient.
+
+        Patients are drawn separately among those with and without a positive sample, so that both parts hold
+        about the same share of label 1.
+
+        Parameters
+        ----------
+        fraction : float in (0, 1)
+            Share of patients in the first part.
+        random_state : int, RandomState or None
+            Seed. None: a new split each time.
+
+        Raises
+        ------
+        InputError
+            A fraction outside (0, 1), or too few patients to leave two of them in each part.
+        """
+        first = self.split_mask(fraction, random_state=random_state)
+        return self.subset(first), self.subset(~first)
+
+    def split_mask(self, fraction: float = 0.5, *, random_state: Any = None) -> np.ndarray:
+        """Return the mask of shape (n_samples,) of the first part of `split`."""
+        if not 0 < fraction < 1:
+            raise InputError("fraction", "a number between 0 and 1", f"{fraction}", "Use 0.5.")
+        codes, patients = pd.factorize(self.patient_id)
+        if len(patients) < 4:
+            raise InputError(
+                "patient_id",
+                "at least 4 patients, to put two in each part",
+                f"{len(patients)}",
+                "Add patients: samples of one patient cannot be split.",
+            )
+        rng = check_random_state(random_state)
+        positive = np.bincount(codes, weights=self.y_true) > 0
+        # Shuffle, then bring patients with a positive sample to the front (stable), and deal them out evenly.
+        order = rng.permutation(len(patients))
+        order = order[np.argsort(~positive[order], kind="stable")]
+        position = np.arange(len(patients)) + rng.random()
+        in_first = np.floor((position + 1) * fraction) > np.floor(position * fraction)
+        if in_first.sum() < 2 or (~in_first).sum() < 2:
+            raise InputError(
+                "fraction", "two patients or more in each part", "fewer", "Use a fraction nearer to 0.5."
+            )
+        chosen = np.zeros(len(patients), dtype=bool)
+        chosen[order[in_first]] = True
+        return chosen[codes]
+
+    def with_predictions(self, y_proba: Any) -> AuditData:
+        """Return the same cases with these probabilities of label 1.
+
+        Parameters
+        ----------
+        y_proba : array of shape (n_samples,), float in [0, 1]
+
+        Raises
+        ------
+        InputError
+            Values that are missing or outside [0, 1], or another length.
+        """
+        new = self.subset(np.arange(self.n_samples))
+        new.y_proba = _frozen(check_proba(y_proba, self.n_samples))
+        return new
+
+    def __repr__(self) -> str:
+        positive = int(self.y_true.sum())
+        title = f"AuditData {self.name!r}" if self.name else "AuditData"
+        patients = f"{self.n_patients:,} patients" if self.has_patient_id else "unknown patients (each its own)"
+        lines = [f"{title}: {self.n_samples:,} samples of {patients}"]
+        share = 100 * positive / max(self.n_samples, 1)
+        lines.append(f"  label        {self.label_name}: {positive:,} of {self.n_samples:,} are 1 ({share:.0f} %)")
+        if self.y_proba is None:
+            lines.append("  probability  none yet; add it with .with_predictions(...)")
+        elif self.n_samples:
+            wrong = int(((self.y_proba >= 0.5) != self.y_true).sum())
+            low, high = self.y_proba.min(), self.y_proba.max()
+            lines.append(
+                f"  probability  {low:.2f} to {high:.2f}; wrong at 0.5: {wrong:,} of {self.n_samples:,} "
+                f"({100 * wrong / self.n_samples:.0f} %)"
+            )
+        if self.images is not None:
+            lines.append(f"  images       {len(self.images):,}, opened when needed")
+        if self.reports is not None and self.n_samples:
+            words = np.array([len(r.split()) for r in self.reports])
+            empty = int((words == 0).sum())
+            lines.append(
+                f"  reports      median {int(np.median(words))} words" + (f", {empty:,} empty" if empty else "")
+            )
+        if self._metadata.shape[1]:
+            lines.append(
+                "  metadata     " + ", ".join(_column_summary(self._metadata[c]) for c in self._metadata.columns)
+            )
+        for modality, values in self.embeddings.items():
+            lines.append(f"  embedding    {modality}: {values.shape[1]} dimensions")
+        return "\n".join(lines)
+
+
+def warn_high_depth(n_high: int, n_images: int) -> None:
+    """Say that images of more than 8 bits were windowed without knowledge of the right window."""
+    warnings.warn(
+        f"image: expected 8-bit images, got {n_high:,} of {n_images:,} with more (16-bit). Each is stretched between "
+        "its own 0.5 and 99.5 percentiles; export with the display window to see what a reader saw.",
+        AuditWarning,
+        stacklevel=3,
+    )
+
+
+def check_image_share(errors: Sequence[ImageReadError | None], *, limit: float = 0.05) -> None:
+    """Raise if any image lies outside `image_root` or more than `limit` cannot be read; else warn of those few."""
+    failed = [e for e in errors if e is not None]
+    if not failed:
+        return
+    outside = [e for e in failed if e.reason == "outside image_root"]
+    if outside:
+        raise outside[0]
+    counts = pd.Series([e.reason for e in failed]).value_counts()
+    summary = ", ".join(f"{count:,} {reason}" for reason, count in counts.items())
+    if len(failed) > limit * len(errors):
+        raise ImageReadError(
+            "image",
+            f"at least {1 - limit:.0%} of the images to be readable",
+            f"{len(failed):,} of {len(errors):,} that are not ({summary})",
+            f"The first says: {failed[0]}",
+            reason=failed[0].reason,
+        )
+    warnings.warn(
+        f"image: expected every image to be readable, got {len(failed):,} of {len(errors):,} that are not ({summary}). "
+        "These samples take part without a picture; they are listed in result.quarantine.",
+        AuditWarning,
+        stacklevel=3,
+    )
+
+
+def check_labels(values: Any) -> np.ndarray:
+    """Return labels as int8 of shape (n_samples,), or raise `InputError` if they are not 0 and 1 or all the same."""
+    series = pd.Series(values)
+    missing = int(series.isna().sum())
+    if missing:
+        raise InputError(
+            "label",
+            "0 or 1 for every sample",
+            f"{missing:,} missing values (NaN)",
+            "Leave these rows out, or decide what they mean: df = df.dropna(subset=[label]).",
+        )
+    if pandas_types.is_bool_dtype(series):
+        series = series.astype(int)
+    numeric = pd.to_numeric(series, errors="coerce") if pandas_types.is_numeric_dtype(series) else None
+    if numeric is None or not numeric.isin([0, 1]).all():
+        n_kinds = series.nunique()
+        shown = ", ".join(repr(v) for v in sorted(series.unique().tolist(), key=str)[:5])
+        raise InputError(
+            "label",
+            "the values 0 and 1",
+            f"{n_kinds:,} different values, such as {shown}",
+            "Map them first, for example (df[label] == 'positive').astype(int).",
+        )
+    labels = numeric.to_numpy(dtype=np.int8)
+    if labels.min() == labels.max():
+        raise InputError(
+            "label",
+            "both classes, 0 and 1",
+            f"one class only ({labels[0]})",
+            "An audit compares errors within each class: add samples of the other, or check the label column.",
+        )
+    return labels
+
+
+def check_proba(values: Any, n_samples: int) -> np.ndarray:
+    """Return probabilities as float64 of shape (n_samples,), or raise `InputError` with what they look like."""
+    try:
+        proba = np.asarray(pd.to_numeric(pd.Series(np.asarray(values).ravel())), dtype=np.float64)
+    except (ValueError, TypeError):
+        raise InputError(
+            "y_proba", "numbers in [0, 1]", "values that are not numbers", "Convert the column to float."
+        ) from None
+    if proba.shape != (n_samples,):
+        raise InputError("y_proba", f"{n_samples:,} values", f"{proba.size:,}", "Give one probability a sample.")
+    missing = int((~np.isfinite(proba)).sum())
+    if missing:
+        raise InputError(
+            "y_proba",
+            "a probability for every sample",
+            f"{missing:,} missing values (NaN or infinite)",
+            "Predict them again, or leave these rows out.",
+        )
+    low, high = proba.min(), proba.max()
+    if low < -1e-6 or high > 1 + 1e-6:
+        outside = int(((proba < 0) | (proba > 1)).sum())
+        if low >= 0 and high <= 100 and np.median(proba) > 1:
+            looks, action = "they look like percentages", "Divide them by 100."
+        elif low < 0 and outside > 0.05 * n_samples:
+            looks, action = "they look like logits", "Apply the sigmoid: scipy.special.expit(logits)."
+        else:
+            looks, action = "they are no probabilities", "Check the column; clip only if you know why."
+        raise InputError(
+            "y_proba",
+            "probabilities in [0, 1]",
+            f"values from {low:.3g} to {high:.3g} with {outside:,} outside: {looks}",
+            action,
+        )
+    return np.clip(proba, 0, 1)
+
+
+def _patients(column: pd.Series) -> np.ndarray:
+    missing = int(column.isna().sum())
+    if missing:
+        raise InputError(
+            "patient_id",
+            "a patient for every sample",
+            f"{missing:,} missing values",
+            "Fill them in, or give each of these samples a patient id of its own.",
+        )
+    return column.astype(str).to_numpy(dtype=object)
+
+
+def _texts(column: pd.Series) -> np.ndarray:
+    texts = np.array(["" if pd.isna(t) else str(t) for t in column], dtype=object)
+    empty = sum(not t.strip() for t in texts)
+    if empty == len(texts):
+        raise InputError("report", "at least one report with text", "only empty ones", "Check the report column.")
+    if empty:
+        warnings.warn(
+            f"report: expected a text for every sample, got {empty:,} of {len(texts):,} empty reports. These samples "
+            "take part without a report: a word they lack may only mean that nothing was written.",
+            AuditWarning,
+            stacklevel=4,
+        )
+    return texts
+
+
+def _metadata_columns(df: pd.DataFrame, columns: Sequence[str], ids: pd.Index) -> pd.DataFrame:
+    kept = {}
+    for column in columns:
+        values = df[column]
+        if pandas_types.is_datetime64_any_dtype(values):
+            values = values.dt.year.astype(float)
+        elif pandas_types.is_bool_dtype(values):
+            values = values.map({True: "yes", False: "no"}).astype(object)
+        elif pandas_types.is_numeric_dtype(values):
+            values = values.astype(np.float64)
+        else:
+            values = values.astype(object).map(lambda v: None if pd.isna(v) or str(v).strip() == "" else str(v).strip())
+        kept[str(column)] = pd.Series(values.to_numpy(), index=ids, dtype=values.dtype)
+    return pd.DataFrame(kept, index=ids)
+
+
+def _check_embeddings(given: Mapping[str, Any], df: pd.DataFrame, n_samples: int) -> dict[str, np.ndarray]:
+    checked = {}
+    for modality, values in given.items():
+        argument = f"embeddings[{modality!r}]"
+        if modality not in MODALITIES:
+            raise InputError(
+                argument, f"one of {', '.join(MODALITIES)}", "another name", f"Rename it.{nearest(modality, MODALITIES)}"
+            )
+        if isinstance(values, pd.DataFrame) and not values.index.equals(df.index):
+            raise InputError(argument, "the rows of the table", "another index", "Reindex it: X.loc[df.index].")
+        try:
+            array = np.asarray(values, dtype=np.float32)
+        except (ValueError, TypeError):
+            raise InputError(argument, "an array of numbers", "something else", "Stack it: numpy.stack(X).") from None
+        if array.ndim != 2 or array.shape[0] != n_samples or array.shape[1] == 0:
+            raise InputError(
+                argument, f"shape ({n_samples}, n_dimensions)", f"{array.shape}", "Give one row a sample, in order."
+            )
+        if not np.isfinite(array).all():
+            n_bad = int((~np.isfinite(array)).any(axis=1).sum())
+            raise InputError(argument, "finite numbers", f"NaN or infinity in {n_bad:,} rows", "Encode them again.")
+        checked[str(modality)] = array
+    return checked
+
+
+def _column_summary(column: pd.Series) -> str:
+    missing = int(column.isna().sum())
+    kind = "numeric" if pandas_types.is_numeric_dtype(column) else f"{column.nunique()} values"
+    return f"{column.name} ({kind}{f', {missing:,} missing' if missing else ''})"
+
+
+def _listed(columns: Sequence[Any], most: int = 12) -> str:
+    names = [str(c) for c in columns]
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def _frozen(array: np.ndarray) -> np.ndarray:
+    view = np.asarray(array).view()
+    view.flags.writeable = False
+    return view
