@@ -1,0 +1,108 @@
+"""Everything that slicers look at, made in one place: an embedding for each modality and a table for rules."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from mmaudit.data import AuditData, check_image_share, warn_high_depth
+from mmaudit.encoders._image import ImageTable, describe_images
+from mmaudit.encoders._metadata import MetadataEncoder
+from mmaudit.encoders._report import ReportEncoder, TermIndicator, label_terms, restates_label
+
+__all__ = ["Features", "encode"]
+
+
+@dataclass(frozen=True)
+class Features:
+    """Embeddings and a table of columns that rules can speak of, row by row the samples.
+
+    Attributes
+    ----------
+    embeddings : mapping of modality to ndarray of shape (n_samples, n_dimensions), float32
+    table : DataFrame of shape (n_samples, n_columns)
+        Metadata, image statistics, and a boolean column for each report term.
+    kinds : mapping of column name to {"metadata", "image", "report", "label_term"}
+        Where a column is from; "label_term" restates the label and is shown, but never searched.
+    """
+
+    embeddings: Mapping[str, np.ndarray]
+    table: pd.DataFrame
+    kinds: Mapping[str, str]
+
+    def take(self, rows: np.ndarray) -> Features:
+        """Return some rows, a boolean mask or integer positions."""
+        return Features({k: v[rows] for k, v in self.embeddings.items()}, self.table.iloc[_positions(rows)], self.kinds)
+
+    def columns(self, modalities: Sequence[str]) -> list[str]:
+        """Return the columns that belong to these modalities."""
+        return [c for c in self.table.columns if self.kinds[c] in modalities]
+
+
+def encode(
+    data: AuditData,
+    *,
+    fit_on: np.ndarray,
+    min_count: int = 10,
+    random_state=None,
+    n_jobs: int | None = None,
+    progress: bool = False,
+) -> tuple[Features, ImageTable | None]:
+    """Return the features of all samples, learned from the samples of `fit_on` alone, and what the images gave.
+
+    Parameters
+    ----------
+    data : AuditData
+    fit_on : ndarray of shape (n_samples,), bool
+        The discovery samples: vocabularies, scales and categories are learned from them only.
+    min_count : int
+        Discovery reports that must hold a term before a rule may speak of it.
+    random_state : int, RandomState or None
+        Seed of the truncated SVD.
+    n_jobs : int or None
+        Threads for decoding. None: all cores.
+    progress : bool
+        Show a progress bar on standard error.
+    """
+    embeddings: dict[str, np.ndarray] = dict(data.embeddings)
+    tables: list[pd.DataFrame] = []
+    kinds: dict[str, str] = {}
+    images = None
+    metadata = data.metadata
+    if metadata.shape[1]:
+        tables.append(metadata.reset_index(drop=True))
+        kinds |= dict.fromkeys(metadata.columns, "metadata")
+        if "metadata" not in embeddings:
+            embeddings["metadata"] = MetadataEncoder().fit(metadata[fit_on]).transform(metadata)
+    if data.images is not None:
+        images = describe_images(data.images, n_jobs=n_jobs, progress=progress)
+        check_image_share(images.errors)
+        if images.n_high_depth:
+            warn_high_depth(images.n_high_depth, len(data.images))
+        tables.append(images.statistics)
+        kinds |= dict.fromkeys(images.statistics.columns, "image")
+        embeddings.setdefault("image", images.descriptors)
+    if data.reports is not None:
+        texts = data.reports.tolist()
+        chosen = [t for t, first in zip(texts, fit_on, strict=True) if first]
+        if "report" not in embeddings:
+            embeddings["report"] = ReportEncoder(random_state=random_state).fit(chosen).transform(texts)
+        indicator = TermIndicator(min_count=min_count).fit(chosen)
+        restating = label_terms(data.label_name, data.label_terms)
+        names = [f'"{t}"' for t in indicator.terms_]
+        tables.append(pd.DataFrame(indicator.transform(texts).toarray().astype(bool), columns=names))
+        kinds |= {
+            name: "label_term" if restates_label(str(term), restating) else "report"
+            for name, term in zip(names, indicator.terms_, strict=True)
+        }
+    table = pd.concat(tables, axis=1) if tables else pd.DataFrame(index=range(data.n_samples))
+    ordered = {m: embeddings[m] for m in data.modalities if m in embeddings}
+    return Features(ordered, table, kinds), images
+
+
+def _positions(rows: np.ndarray) -> np.ndarray:
+    rows = np.asarray(rows)
+    return np.flatnonzero(rows) if rows.dtype == bool else rows

@@ -1,0 +1,181 @@
+"""Images as numbers without torch: a small picture, edges by direction, grey values, and plain statistics.
+
+Each image is opened and decoded once; the same pass makes its thumbnail.
+"""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from joblib import Parallel, delayed
+from PIL import Image
+from scipy import ndimage
+from sklearn.base import BaseEstimator, TransformerMixin
+from tqdm import tqdm
+
+from mmaudit._errors import ImageReadError
+from mmaudit.images import GrayImage, ImageSource
+
+__all__ = ["ImageDescriptor", "ImageTable", "describe_images"]
+
+WORK_SIDE_PX = 256
+SQUARE_PX = 64
+PICTURE_PX = 16
+CELL_PX = 8
+N_DIRECTIONS = 8
+N_GREY_BINS = 16
+THUMBNAIL_PX = 112
+N_DIMENSIONS = PICTURE_PX**2 + (SQUARE_PX // CELL_PX) ** 2 * N_DIRECTIONS + N_GREY_BINS
+
+STATISTICS = (
+    "image brightness",
+    "image contrast",
+    "image sharpness",
+    "image black share",
+    "image aspect ratio",
+    "image height (px)",
+)
+
+
+@dataclass(frozen=True)
+class ImageTable:
+    """What one pass over images gives.
+
+    Attributes
+    ----------
+    descriptors : ndarray of shape (n_images, n_dimensions), float32
+        Rows of unreadable images are the mean of the others.
+    statistics : DataFrame of shape (n_images, 6)
+        Brightness and contrast (mean and standard deviation of grey values in [0, 1]), sharpness (log10 of the
+        variance of the Laplacian), share of black pixels, width / height, height in pixels; NaN where unreadable.
+    thumbnails : list of bytes or None
+        JPEG, longer side 112 px.
+    errors : list of ImageReadError or None
+        Why an image could not be read.
+    n_high_depth : int
+        Images with more than 8 bits.
+    """
+
+    descriptors: np.ndarray
+    statistics: pd.DataFrame
+    thumbnails: list[bytes | None]
+    errors: list[ImageReadError | None]
+    n_high_depth: int
+
+
+def describe_images(images: ImageSource, *, n_jobs: int | None = None, progress: bool = False) -> ImageTable:
+    """Return descriptors, statistics and thumbnails of images, each decoded once.
+
+    Parameters
+    ----------
+    images : ImageSource of length n_images
+    n_jobs : int or None
+        Threads (decoding releases the interpreter). None: as many as there are cores.
+    progress : bool
+        Show a progress bar on standard error.
+    """
+    work = Parallel(n_jobs=n_jobs or -1, prefer="threads", return_as="generator")(
+        delayed(_describe_one)(images, i) for i in range(len(images))
+    )
+    bar = tqdm(work, total=len(images), desc="reading images", unit="image", disable=not progress, leave=False)
+    rows = list(bar)
+    descriptors = np.full((len(rows), N_DIMENSIONS), np.nan, dtype=np.float32)
+    statistics = np.full((len(rows), len(STATISTICS)), np.nan)
+    for i, row in enumerate(rows):
+        if not isinstance(row, ImageReadError):
+            descriptors[i], statistics[i] = row[0], row[1]
+    bad = np.isnan(descriptors[:, 0])
+    descriptors[bad] = descriptors[~bad].mean(axis=0) if (~bad).any() else 0
+    return ImageTable(
+        descriptors=descriptors,
+        statistics=pd.DataFrame(statistics, columns=list(STATISTICS)),
+        thumbnails=[None if isinstance(row, ImageReadError) else row[2] for row in rows],
+        errors=[row if isinstance(row, ImageReadError) else None for row in rows],
+        n_high_depth=sum(not isinstance(row, ImageReadError) and row[3] > 8 for row in rows),
+    )
+
+
+class ImageDescriptor(TransformerMixin, BaseEstimator):
+    """Image embeddings that need no training: a small picture, edge directions in cells, and grey values.
+
+    The edge part is a plain histogram of oriented gradients (Dalal and Triggs 2005, doi:10.1109/CVPR.2005.177)
+    with each cell normalised by itself.
+
+    Parameters
+    ----------
+    n_jobs : int or None
+        Threads. None: as many as there are cores.
+    """
+
+    def __init__(self, *, n_jobs: int | None = None) -> None:
+        self.n_jobs = n_jobs
+
+    def fit(self, images: ImageSource, y=None) -> ImageDescriptor:
+        """Do nothing: there is nothing to learn."""
+        return self
+
+    def transform(self, images: ImageSource) -> np.ndarray:
+        """Return embeddings of shape (n_images, 784), float32; the first unreadable image raises."""
+        table = describe_images(images, n_jobs=self.n_jobs)
+        for error in table.errors:
+            if error is not None:
+                raise error
+        return table.descriptors
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return True
+
+
+def _describe_one(images: ImageSource, index: int):
+    try:
+        image = images.read(index, max_side_px=WORK_SIDE_PX)
+    except ImageReadError as error:
+        return error
+    return _descriptor(image.pixels), _statistics(image), _thumbnail(image.pixels), image.bit_depth
+
+
+def _resize(pixels: np.ndarray, width: int, height: int) -> np.ndarray:
+    resized = Image.fromarray(pixels.astype(np.float32)).resize((width, height), Image.Resampling.BOX)
+    return np.asarray(resized, dtype=np.float32)
+
+
+def _descriptor(pixels: np.ndarray) -> np.ndarray:
+    square = _resize(pixels, SQUARE_PX, SQUARE_PX)
+    picture = square.reshape(PICTURE_PX, SQUARE_PX // PICTURE_PX, PICTURE_PX, -1).mean(axis=(1, 3))
+    picture = (picture - picture.mean()) / (picture.std() + 1e-6)
+    down, right = np.gradient(square)
+    strength = np.hypot(down, right)
+    direction = np.floor((np.arctan2(down, right) % np.pi) / np.pi * N_DIRECTIONS).astype(int) % N_DIRECTIONS
+    n_cells = SQUARE_PX // CELL_PX
+    cell = np.arange(SQUARE_PX) // CELL_PX
+    where = (cell[:, None] * n_cells + cell[None, :]) * N_DIRECTIONS + direction
+    edges = np.bincount(where.ravel(), weights=strength.ravel(), minlength=n_cells**2 * N_DIRECTIONS)
+    edges = edges.reshape(-1, N_DIRECTIONS)
+    edges = edges / (np.linalg.norm(edges, axis=1, keepdims=True) + 0.05)
+    grey = np.histogram(square, bins=N_GREY_BINS, range=(0, 1))[0] / square.size
+    # Each part is divided by the root of its length, so that no part has more say for having more numbers.
+    parts = [picture.ravel() / PICTURE_PX, 2 * edges.ravel() / n_cells, np.sqrt(grey)]
+    return np.concatenate(parts).astype(np.float32)
+
+
+def _statistics(image: GrayImage) -> tuple[float, ...]:
+    pixels = image.pixels
+    return (
+        float(pixels.mean()),
+        float(pixels.std()),
+        float(np.log10(ndimage.laplace(pixels).var() + 1e-8)),
+        float((pixels < 0.02).mean()),
+        image.width_px / image.height_px,
+        float(image.height_px),
+    )
+
+
+def _thumbnail(pixels: np.ndarray) -> bytes:
+    picture = Image.fromarray((pixels * 255).round().astype(np.uint8))
+    picture.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX), Image.Resampling.BOX)
+    stream = io.BytesIO()
+    picture.save(stream, format="JPEG", quality=80)
+    return stream.getvalue()

@@ -1,0 +1,243 @@
+"""Reports as terms that know about negation, and as TF-IDF with truncated SVD."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+
+import numpy as np
+from scipy import sparse
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.decomposition import TruncatedSVD
+from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS, CountVectorizer, TfidfVectorizer
+from sklearn.utils.validation import check_is_fitted
+
+__all__ = ["ReportEncoder", "TermIndicator", "label_terms", "report_terms"]
+
+# After Chapman et al. 2001, "A simple algorithm for identifying negated findings and diseases in discharge summaries"
+# (NegEx), doi:10.1006/jbin.2001.1029. Differences: the scope runs to the end of the clause instead of five words,
+# because radiology reports list ("no focal consolidation, effusion or pneumothorax").
+_PSEUDO = ("no change", "no interval change", "no significant change", "no increase", "not only", "no further", "not change")
+_BEFORE = (
+    "no evidence of", "no sign of", "no signs of", "negative for", "absence of", "free of", "clear of", "rule out",
+    "rules out", "ruled out for", "without evidence of", "no", "not", "without", "denies", "denied", "never", "neither",
+)  # fmt: skip
+_AFTER = (
+    "is not seen", "are not seen", "not seen", "not identified", "not present", "not visualized", "not visible",
+    "not demonstrated", "is absent", "are absent", "was ruled out", "were ruled out", "is ruled out", "been ruled out",
+    "has resolved", "have resolved", "has been removed", "have been removed", "was negative", "were negative",
+    "is negative",
+)  # fmt: skip
+_STOP = (
+    "but", "however", "although", "though", "except", "apart from", "aside from", "which", "otherwise", "still",
+    "there is", "there are", "with", "showing", "shows", "showed",
+)  # fmt: skip
+
+_CLAUSE = re.compile(r"[.;:?!\n]+(?=\s|$)|\n+")
+_TOKEN = re.compile(r"[a-z][a-z0-9'-]*[a-z0-9]|[a-z]")
+_STOP_WORDS = ENGLISH_STOP_WORDS | {"xxxx", "patient", "year", "old", "mr", "mrs", "dr"}
+
+
+def _phrases(phrases: Iterable[str]) -> re.Pattern:
+    return re.compile(r"\b(?:" + "|".join(re.escape(p) for p in sorted(phrases, key=len, reverse=True)) + r")\b")
+
+
+_MARK_BEFORE, _MARK_AFTER, _MARK_STOP, _MARK_PSEUDO = map(_phrases, (_BEFORE, _AFTER, _STOP, _PSEUDO))
+_MARK = re.compile(
+    f"(?P<pseudo>{_MARK_PSEUDO.pattern})|(?P<after>{_MARK_AFTER.pattern})|(?P<before>{_MARK_BEFORE.pattern})"
+    f"|(?P<stop>{_MARK_STOP.pattern})|(?P<token>{_TOKEN.pattern})"
+)
+
+
+@lru_cache(maxsize=50_000)
+def _clause_tokens(clause: str) -> tuple[tuple[str, bool], ...]:
+    """Return the words of one clause, each with whether it is negated."""
+    tokens: list[tuple[str, bool]] = []
+    negated, start = False, 0
+    for match in _MARK.finditer(clause):
+        kind = match.lastgroup
+        if kind == "before":
+            negated, start = True, len(tokens)
+        elif kind == "stop":
+            negated, start = False, len(tokens)
+        elif kind == "after":
+            tokens[start:] = [(token, True) for token, _ in tokens[start:]]
+        elif kind == "token" and (word := match.group()) not in _STOP_WORDS:
+            tokens.append((word, negated))
+    return tuple(tokens)
+
+
+def report_terms(text: str, *, max_words: int = 2) -> list[str]:
+    """Return the terms of a report: words and word pairs, with "no " before those that are negated.
+
+    "No pleural effusion. Chest tube in place." gives "no pleural", "no effusion", "no pleural effusion", "chest",
+    "tube", "chest tube", "place", "tube place": a negated mention is another term than an affirmed one.
+
+    Parameters
+    ----------
+    text : str
+        A report, or a section of one.
+    max_words : int
+        Longest term, in words; stop words are dropped before words are joined, and terms end with the clause.
+
+    References
+    ----------
+    Chapman et al. 2001 (NegEx), doi:10.1006/jbin.2001.1029; here a negation reaches to the end of its clause.
+
+    Examples
+    --------
+    >>> report_terms("No pleural effusion. Chest tube.")
+    ['no pleural', 'no effusion', 'chest', 'tube', 'no pleural effusion', 'chest tube']
+    """
+    clauses = [_clause_tokens(c.strip()) for c in _CLAUSE.split(text.lower()) if c.strip()]
+    terms = []
+    for n_words in range(1, max_words + 1):
+        for tokens in clauses:
+            for i in range(len(tokens) - n_words + 1):
+                part = tokens[i : i + n_words]
+                if len({negated for _, negated in part}) == 1:
+                    words = " ".join(word for word, _ in part)
+                    terms.append(f"no {words}" if part[0][1] else words)
+    return terms
+
+
+# Words that restate a label in a report. Names of labels: CheXpert (arXiv:1901.07031); words: its published mention
+# lists and common spellings. A term that holds one of these is no explanation of an error on that label.
+_LABEL_WORDS = {
+    "atelectasis": ("atelectasis", "atelectases", "atelectatic", "collapse"),
+    "cardiomegaly": ("cardiomegaly", "enlarged heart", "heart enlarged", "cardiac enlargement", "heart size"),
+    "consolidation": ("consolidation", "consolidations", "consolidative", "airspace"),
+    "edema": ("edema", "oedema", "congestion", "vascular prominence"),
+    "effusion": ("effusion", "effusions", "pleural fluid", "hydrothorax"),
+    "fracture": ("fracture", "fractures", "fractured"),
+    "lung lesion": ("nodule", "nodules", "mass", "masses", "lesion", "lesions"),
+    "lung opacity": ("opacity", "opacities", "opacification", "infiltrate", "infiltrates"),
+    "pneumonia": ("pneumonia", "pneumonias", "infectious process"),
+    "pneumothorax": ("pneumothorax", "pneumothoraces"),
+    "support devices": ("tube", "tubes", "line", "lines", "catheter", "pacemaker", "device", "devices", "picc", "leads"),
+    "covid-19": ("covid", "covid-19", "coronavirus", "sars-cov-2", "2019-ncov", "ncov", "sars"),
+    "no finding": ("normal", "unremarkable"),
+}  # fmt: skip
+
+
+def label_terms(label_name: str, further: Sequence[str] = ()) -> tuple[str, ...]:
+    """Return words that restate a label: its own name, known synonyms, and `further` ones.
+
+    Parameters
+    ----------
+    label_name : str
+        Name of the label, such as "Pleural Effusion".
+    further : sequence of str
+        Words of the user.
+
+    References
+    ----------
+    Label names: CheXpert, arXiv:1901.07031.
+    """
+    lowered = label_name.lower().replace("_", " ")
+    words = {lowered, *(w.lower() for w in further)}
+    for name, synonyms in _LABEL_WORDS.items():
+        if name in lowered or lowered in name or any(s in lowered for s in synonyms):
+            words.update(synonyms)
+    return tuple(sorted(w for w in words if len(w) > 2))
+
+
+def restates_label(term: str, words: Sequence[str]) -> bool:
+    """Return whether a term holds one of the words of a label, as whole words."""
+    padded = f" {term} "
+    return any(f" {w} " in padded for w in words)
+
+
+class ReportEncoder(TransformerMixin, BaseEstimator):
+    """Report embeddings: TF-IDF of negation-aware terms, reduced by truncated SVD (latent semantic analysis).
+
+    Parameters
+    ----------
+    n_components : int
+        Dimensions of the embedding; fewer where there are fewer terms or reports.
+    max_features : int
+        Number of terms kept, the most frequent ones.
+    random_state : int, RandomState or None
+        Seed of the SVD. None: another each time.
+
+    Attributes
+    ----------
+    vectorizer_ : TfidfVectorizer
+    svd_ : TruncatedSVD
+
+    References
+    ----------
+    Deerwester et al. 1990, doi:10.1002/(SICI)1097-4571(199009)41:6<391::AID-ASI1>3.0.CO;2-9.
+    """
+
+    def __init__(self, n_components: int = 64, *, max_features: int = 20_000, random_state=None) -> None:
+        self.n_components = n_components
+        self.max_features = max_features
+        self.random_state = random_state
+
+    def fit(self, texts: Sequence[str], y=None) -> ReportEncoder:
+        """Learn terms and their directions from texts, a sequence of str of length n_samples."""
+        self.fit_transform(texts)
+        return self
+
+    def fit_transform(self, texts: Sequence[str], y=None) -> np.ndarray:
+        """Learn from `texts` and return their embeddings, shape (n_samples, n_dimensions), float32."""
+        min_df = 2 if len(texts) >= 20 else 1
+        self.vectorizer_ = TfidfVectorizer(
+            analyzer=report_terms, min_df=min_df, max_features=self.max_features, sublinear_tf=True, dtype=np.float32
+        )
+        try:
+            tfidf = self.vectorizer_.fit_transform(texts)
+        except ValueError:  # no term occurs twice: nothing to learn from
+            self.svd_ = None
+            return np.zeros((len(texts), 1), dtype=np.float32)
+        n_components = max(1, min(self.n_components, min(tfidf.shape) - 1))
+        self.svd_ = TruncatedSVD(n_components, random_state=self.random_state)
+        return self.svd_.fit_transform(tfidf).astype(np.float32)
+
+    def transform(self, texts: Sequence[str]) -> np.ndarray:
+        """Return embeddings of shape (n_samples, n_dimensions), float32; a text without known terms is all 0."""
+        check_is_fitted(self, "vectorizer_")
+        if self.svd_ is None:
+            return np.zeros((len(texts), 1), dtype=np.float32)
+        return self.svd_.transform(self.vectorizer_.transform(texts)).astype(np.float32)
+
+
+class TermIndicator(TransformerMixin, BaseEstimator):
+    """Which reports hold which terms: the 0/1 columns that rules and descriptions are made of.
+
+    Parameters
+    ----------
+    min_count : int
+        Reports that must hold a term.
+    max_features : int
+        Number of terms kept, the most frequent ones.
+
+    Attributes
+    ----------
+    terms_ : ndarray of shape (n_terms,), str
+    """
+
+    def __init__(self, *, min_count: int = 10, max_features: int = 400) -> None:
+        self.min_count = min_count
+        self.max_features = max_features
+
+    def fit(self, texts: Sequence[str], y=None) -> TermIndicator:
+        """Choose the terms from texts, a sequence of str of length n_samples."""
+        self.vectorizer_ = CountVectorizer(
+            analyzer=report_terms, binary=True, min_df=self.min_count, max_features=self.max_features, dtype=np.uint8
+        )
+        try:
+            self.vectorizer_.fit(texts)
+            self.terms_ = self.vectorizer_.get_feature_names_out()
+        except ValueError:  # no term is frequent enough
+            self.terms_ = np.array([], dtype=object)
+        return self
+
+    def transform(self, texts: Sequence[str]) -> sparse.csr_matrix:
+        """Return a sparse 0/1 matrix of shape (n_samples, n_terms)."""
+        check_is_fitted(self, "terms_")
+        if len(self.terms_) == 0:
+            return sparse.csr_matrix((len(texts), 0), dtype=np.uint8)
+        return self.vectorizer_.transform(texts)

@@ -1,0 +1,157 @@
+"""Words for slices: their rule, or the metadata, terms and image statistics that set them apart in discovery data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import pandas as pd
+
+from mmaudit.slicers import Rule
+from mmaudit.slicers._predicates import make_predicates
+from mmaudit.slicers._scores import gap_lower_bound
+
+__all__ = ["Trait", "TraitFinder", "describe", "find_traits", "sentence"]
+
+Z_TRAIT = 3.0  # a trait must be more frequent inside at three standard errors
+MIN_CONTRAST = 0.05
+
+
+@dataclass(frozen=True)
+class Trait:
+    """A statement that is true of more members of a slice than of the samples it is compared with.
+
+    Attributes
+    ----------
+    phrase : str
+    kind : {"metadata", "report", "image", "label_term"}
+        "label_term": a report term that restates the label.
+    share_inside, share_outside : float in [0, 1]
+        Share of discovery samples it is true of, in the slice and outside it within the same label.
+    """
+
+    phrase: str
+    kind: str
+    share_inside: float
+    share_outside: float
+
+    def to_dict(self) -> dict:
+        """Return the trait as a JSON-able dict."""
+        return asdict(self)
+
+
+class TraitFinder:
+    """Predicates of a table, evaluated once, to be compared with many slices."""
+
+    def __init__(self, table: pd.DataFrame, kinds: Mapping[str, str], *, min_samples: int = 8) -> None:
+        predicates, holds = make_predicates(table, n_bins=4, min_samples=min_samples)
+        # "is not" and "does not mention" set little apart: they are left to rules.
+        positive = [i for i, p in enumerate(predicates) if p.operator not in ("!=", "lacks")]
+        self.predicates = [predicates[i] for i in positive]
+        self.holds = holds[positive] if positive else np.zeros((0, len(table)), dtype=bool)
+        self.kinds = kinds
+
+    def find(self, inside: np.ndarray, compared: np.ndarray, *, most: int = 6) -> list[Trait]:
+        """Return the traits of one slice, the strongest contrast first; see `find_traits`."""
+        inside, outside = inside & compared, ~inside & compared
+        n_in, n_out = int(inside.sum()), int(outside.sum())
+        if min(n_in, n_out) == 0 or not self.predicates:
+            return []
+        share_in = self.holds[:, inside].mean(axis=1)
+        share_out = self.holds[:, outside].mean(axis=1)
+        bound = gap_lower_bound(share_in, n_in, share_out, n_out, Z_TRAIT)
+        traits: list[Trait] = []
+        taken: list[np.ndarray] = []
+        for k in np.argsort(-bound, kind="stable"):
+            if bound[k] < MIN_CONTRAST or len(traits) >= most:
+                break
+            mask = self.holds[k] & compared
+            if any((mask & other).sum() >= 0.7 * (mask | other).sum() for other in taken):
+                continue
+            taken.append(mask)
+            predicate = self.predicates[k]
+            kind = self.kinds.get(predicate.column, "metadata")
+            traits.append(Trait(str(predicate), kind, float(share_in[k]), float(share_out[k])))
+        return traits
+
+
+def find_traits(
+    inside: np.ndarray, compared: np.ndarray, table: pd.DataFrame, kinds: Mapping[str, str], *, most: int = 6
+) -> list[Trait]:
+    """Return what sets a slice apart from the samples it is compared with, on the samples given.
+
+    Parameters
+    ----------
+    inside : ndarray of shape (n_samples,), bool
+        Members.
+    compared : ndarray of shape (n_samples,), bool
+        Members and those they are compared with (the samples of the same label).
+    table : DataFrame of shape (n_samples, n_columns)
+        Metadata, image statistics and report terms, as in `Features.table`.
+    kinds : mapping of column name to kind
+    most : int
+        Traits returned at most.
+
+    Returns
+    -------
+    list of Trait
+        At least 5 points more frequent inside at three standard errors (Newcombe's bound), no two about the same
+        samples. What is found is associated with the slice on these data; it need not be why the classifier errs.
+    """
+    return TraitFinder(table, kinds).find(inside, compared, most=most)
+
+
+def describe(rule: Rule | None, traits: list[Trait], modality: str) -> str:
+    """Return a phrase for a slice: its rule, or up to three traits that do not restate the label."""
+    if rule is not None:
+        return str(rule)
+    alike = {"image": "images", "report": "reports", "metadata": "metadata"}.get(modality, "cases")
+    named = [t for t in traits if t.kind != "label_term"][:3]
+    if not named:
+        return f"a group of similar {alike}, without words that set it apart"
+    words = "; ".join(
+        f"{t.phrase} ({100 * t.share_inside:.0f} % against {100 * t.share_outside:.0f} %)" for t in named
+    )
+    return f"a group of similar {alike}, more often: {words}"
+
+
+def sentence(description: str, label: int | None, label_name: str, numbers: Mapping) -> str:
+    """Return one plain sentence about a candidate: who, how many, how much worse, interval, confirmed or not.
+
+    Parameters
+    ----------
+    description : str
+        What the slice is.
+    label : {0, 1, None}
+        Label within which it is compared.
+    label_name : str
+        What label 1 means.
+    numbers : mapping
+        A row of the candidates: n_patients, metric_inside, metric_outside, gap, ci_low, ci_high, q_value, stability
+        and confirmed, all of the confirmation part.
+    """
+    who = f"Where {description}" if not description.startswith("a group") else f"In {description}"
+    if not np.isfinite(numbers["gap"]):
+        return (
+            f"{who}: not tested, since only {numbers['n_patients']:.0f} held-out patients are members "
+            "or too few are left to compare with."
+        )
+    inside, outside = 100 * numbers["metric_inside"], 100 * numbers["metric_outside"]
+    if label == 1:
+        what = f"the classifier misses {label_name} in {inside:.0f} % of cases that have it, against {outside:.0f} %"
+    elif label == 0:
+        what = f"the classifier reports {label_name} in {inside:.0f} % of cases without it, against {outside:.0f} %"
+    else:
+        what = f"the classifier is wrong on {inside:.0f} % of cases, against {outside:.0f} % at the same mix of labels"
+    points = 100 * numbers["gap"]
+    worse = "worse" if points >= 0 else "better"
+    text = f"{who}, {what} elsewhere: {abs(points):.0f} points {worse}"
+    if np.isfinite(numbers["ci_low"]):
+        text += f" (interval {100 * numbers['ci_low']:.0f} to {100 * numbers['ci_high']:.0f})"
+    text += f" in {numbers['n_patients']:.0f} held-out patients; "
+    text += "confirmed" if numbers["confirmed"] else "not confirmed"
+    text += f" (q = {numbers['q_value']:.2g})"
+    if np.isfinite(numbers["stability"]) and numbers["stability"] < 0.5:
+        text += ", unstable: most refits do not find it again"
+    return text + "."

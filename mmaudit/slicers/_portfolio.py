@@ -1,0 +1,258 @@
+"""The default slicer: rules and mixtures over every modality, pooled, thinned and ranked."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from sklearn.base import BaseEstimator
+from sklearn.decomposition import PCA
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted
+
+from mmaudit.data import MODALITIES
+from mmaudit.encoders import Features
+from mmaudit.slicers._mixture import MixtureSlicer
+from mmaudit.slicers._predicates import Rule
+from mmaudit.slicers._rules import LABELS, RuleSlicer
+from mmaudit.slicers._scores import Scorer
+
+__all__ = ["Portfolio", "Slice"]
+
+
+OWN_SHARE = 0.5  # of its gap, that a candidate must keep on the samples which better candidates leave over
+
+
+@dataclass(frozen=True)
+class Slice:
+    """A slice as discovered.
+
+    Attributes
+    ----------
+    slicer : {"rules", "mixture"}
+        What found it.
+    modality : str
+        The modalities it was found in, joined by "+".
+    label : {0, 1, None}
+        The label within which errors are compared; samples of the other are no members. None: both.
+    rule : Rule or None
+        What makes a member, where that can be said.
+    component : int
+        Column of the slicer's `transform`.
+    score : float
+        Lower bound of the gap on discovery samples, in [-1, 1].
+    n_tried : int
+        Groups of its kind that were looked at; the lower bound is at a level divided by this.
+    """
+
+    slicer: str
+    modality: str
+    label: int | None
+    rule: Rule | None
+    component: int
+    score: float
+    n_tried: int
+
+
+class Portfolio(BaseEstimator):
+    """Candidates of `RuleSlicer` on all columns and of `MixtureSlicer` on each modality and on all of them.
+
+    Candidates are ranked by a lower bound of their gap. The next one is always the best on the samples that those
+    before it do not cover, so that the same failure does not fill the list in ten wordings.
+
+    Parameters
+    ----------
+    n_slices : int
+        Candidates kept at most.
+    modalities : sequence of {"image", "report", "metadata"}
+        What to search.
+    n_components : int or None
+        Components of a mixture. None: one for each 30 samples, between 5 and 25.
+    n_dimensions : int
+        Principal components kept of each embedding; for the fused mixture, half as many of each, so that no
+        modality has more say for having more dimensions.
+    min_patients : int
+        Patients that a candidate must have inside and outside, in discovery.
+    threshold : float in (0, 1)
+        Probability from which the classifier says 1.
+    alpha : float in (0, 1)
+        Level of the lower bounds.
+    random_state : int, RandomState or None
+        Seed. None: another each time.
+
+    Attributes
+    ----------
+    slices_ : list of Slice
+        Best first.
+    n_tried_ : int
+        Groups looked at before the candidates were chosen.
+    """
+
+    def __init__(
+        self,
+        n_slices: int = 10,
+        *,
+        modalities: Sequence[str] = MODALITIES,
+        n_components: int | None = None,
+        n_dimensions: int = 16,
+        min_patients: int = 8,
+        threshold: float = 0.5,
+        alpha: float = 0.05,
+        random_state=None,
+    ) -> None:
+        self.n_slices = n_slices
+        self.modalities = modalities
+        self.n_components = n_components
+        self.n_dimensions = n_dimensions
+        self.min_patients = min_patients
+        self.threshold = threshold
+        self.alpha = alpha
+        self.random_state = random_state
+
+    def fit(self, features: Features, y, *, y_proba, groups=None) -> Portfolio:
+        """Search the discovery samples.
+
+        Parameters
+        ----------
+        features : Features of n_samples
+        y : array of shape (n_samples,), 0 or 1
+        y_proba : array of shape (n_samples,), float in [0, 1]
+        groups : array of shape (n_samples,) or None
+            Patient of each sample. None: each sample is a patient.
+        """
+        rng = check_random_state(self.random_state)
+        scorer = Scorer.from_predictions(y, y_proba, groups, self.threshold)
+        self.n_tried_ = 0
+        pool: list[Slice] = []
+        masks: list[np.ndarray] = []
+        self._columns = features.columns(self.modalities)
+        self._fit_rules(features, y, y_proba, groups, scorer, pool, masks)
+        self._fit_mixtures(features, y, y_proba, scorer, rng, pool, masks)
+        self.slices_ = [pool[i] for i in self._choose(pool, masks, scorer)]
+        return self
+
+    def membership(self, features: Features, y) -> np.ndarray:
+        """Return membership of shape (n_samples, n_slices_found), float32 in [0, 1].
+
+        It depends on the features and, for slices within one label, on the label; never on the prediction. Samples
+        at 0.5 and above are members.
+        """
+        check_is_fitted(self, "slices_")
+        columns = []
+        posteriors = {}
+        for found in self.slices_:
+            if found.rule is not None:
+                strength = found.rule.holds(features.table).astype(np.float32)
+            else:
+                if found.modality not in posteriors:
+                    mixture = self._mixtures[found.modality]
+                    posteriors[found.modality] = mixture.transform(self._space(features, found.modality))
+                strength = posteriors[found.modality][:, found.component]
+            if found.label is not None:
+                strength = strength * (np.asarray(y) == found.label)
+            columns.append(strength)
+        shape = (len(features.table), len(columns))
+        return np.stack(columns, axis=1).astype(np.float32) if columns else np.zeros(shape, dtype=np.float32)
+
+    def _fit_rules(self, features, y, y_proba, groups, scorer, pool, masks) -> None:
+        if not self._columns:
+            return
+        table = features.table[self._columns]
+        slicer = RuleSlicer(
+            min_patients=self.min_patients, threshold=self.threshold, alpha=self.alpha, n_rules=6 * self.n_slices
+        ).fit(table, y, y_proba=y_proba, groups=groups)
+        self.n_tried_ += slicer.n_tried_
+        for k, (rule, label, score) in enumerate(zip(slicer.rules_, slicer.labels_, slicer.scores_, strict=True)):
+            kinds = {features.kinds[p.column] for p in rule.predicates}
+            modality = "+".join(m for m in MODALITIES if m in kinds)
+            pool.append(Slice("rules", modality, label, rule, k, float(score), slicer.n_tried_of_length_[len(rule.predicates)]))
+            masks.append(rule.holds(table) & scorer.in_label(label))
+
+    def _fit_mixtures(self, features, y, y_proba, scorer, rng, pool, masks) -> None:
+        self._mixtures: dict[str, MixtureSlicer] = {}
+        self._reductions: dict[str, PCA] = {}
+        present = [m for m in MODALITIES if m in self.modalities and m in features.embeddings]
+        n_samples = len(features.table)
+        for modality in present:
+            X = features.embeddings[modality]
+            n_dimensions = min(self.n_dimensions, X.shape[1], max(2, n_samples // 20))
+            reduction = PCA(n_dimensions, random_state=rng, svd_solver="randomized" if X.shape[1] > 64 else "full")
+            with np.errstate(invalid="ignore", divide="ignore"):  # a constant embedding has no variance to share out
+                self._reductions[modality] = reduction.fit(X)
+        spaces = present + (["+".join(present)] if len(present) > 1 else [])
+        n_components = self.n_components or int(np.clip(n_samples // 30, 5, 25))
+        for space in spaces:
+            X = self._space(features, space)
+            mixture = MixtureSlicer(n_components, reg_covar=1e-3, random_state=rng)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", ConvergenceWarning)  # a slice is judged by its gap, not by EM's rest
+                mixture.fit(X, y, y_proba=y_proba)
+            self._mixtures[space] = mixture
+            member = mixture.transform(X).T >= 0.5
+            self.n_tried_ += len(LABELS) * len(member)
+            n_tried = len(LABELS) * len(member) * len(spaces)
+            counts, errors = scorer.group(member)
+            for label in LABELS:
+                bound = scorer.bound(counts, errors, label, n_tried, self.alpha)
+                for k in np.flatnonzero(scorer.comparable(counts, label, self.min_patients)):
+                    inside = member[k] & scorer.in_label(label)
+                    outside = ~member[k] & scorer.in_label(label)
+                    if min(scorer.n_patients(inside), scorer.n_patients(outside)) >= self.min_patients:
+                        pool.append(Slice("mixture", space, label, None, int(k), float(bound[k]), n_tried))
+                        masks.append(inside)
+
+    def _space(self, features: Features, space: str) -> np.ndarray:
+        modalities = space.split("+")
+        parts = []
+        for modality in modalities:
+            reduction = self._reductions[modality]
+            X = reduction.transform(features.embeddings[modality]).astype(np.float64)
+            if len(modalities) > 1:
+                X = X[:, : max(1, self.n_dimensions // 2)]
+            # One scale for the modality: its dimensions keep their proportions, its units are gone.
+            parts.append(X / max(np.sqrt(reduction.explained_variance_[0]), 1e-9))
+        return np.concatenate(parts, axis=1)
+
+    def _choose(self, pool: list[Slice], masks: list[np.ndarray], scorer: Scorer) -> list[int]:
+        """Return positions in the pool, best first, each judged on the samples that those before leave over."""
+        if not pool:
+            return []
+        members = np.array(masks)
+        n_tried = np.array([found.n_tried for found in pool])
+        of_label = {label: np.array([found.label == label for found in pool]) for label in LABELS}
+        gap = self._gaps(members, scorer, of_label)
+        left = np.ones(len(scorer.y), dtype=bool)
+        chosen: list[int] = []
+        while len(chosen) < self.n_slices:
+            rest = replace(scorer, y=scorer.y[left], error=scorer.error[left], patient=scorer.patient[left])
+            remaining = members[:, left]
+            counts, errors = rest.group(remaining)
+            score = np.full(len(pool), -np.inf)
+            # A candidate whose gap is mostly that of samples already covered is the same failure in other words.
+            own = (gap > 0) & (self._gaps(remaining, rest, of_label) >= OWN_SHARE * gap)
+            for label, same in of_label.items():
+                usable = same & own & rest.comparable(counts, label, self.min_patients)
+                score[usable] = rest.bound(counts, errors, label, n_tried, self.alpha)[usable]
+            score[chosen] = -np.inf
+            for k in np.argsort(-score, kind="stable"):
+                if score[k] == -np.inf:
+                    return chosen
+                if rest.n_patients(remaining[k]) >= self.min_patients:
+                    chosen.append(int(k))
+                    left &= ~members[k]
+                    break
+            else:
+                return chosen
+        return chosen
+
+    @staticmethod
+    def _gaps(members: np.ndarray, scorer: Scorer, of_label) -> np.ndarray:
+        counts, errors = scorer.group(members)
+        gap = np.full(len(members), -np.inf)
+        for label, same in of_label.items():
+            p_in, _, p_out, _ = scorer.rates(counts, errors, label)
+            gap[same] = (p_in - p_out)[same]
+        return gap
