@@ -101,11 +101,14 @@ def audit(
     assert data.y_proba is not None
     seconds = _Seconds()
     seeds = check_random_state(random_state).randint(np.iinfo(np.int32).max, size=5)
+    error = (data.y_proba >= threshold) != (data.y_true == 1)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", AuditWarning)
         if not data.has_patient_id:
             warnings.warn("No patient id: every sample is treated as a patient of its own.", AuditWarning, stacklevel=2)
-        discovery = data.split_mask(fraction, random_state=seeds[0])
+        # Errors are shared out evenly. Which images, words and metadata go with them plays no part in the split, so
+        # without a real failure the two parts say nothing about each other.
+        discovery = data.split_mask(fraction, balance=error, random_state=seeds[0])
         _check_parts(data, discovery)
         min_count = _min_patients(data, discovery)
         features, images = encode(
@@ -129,7 +132,6 @@ def audit(
     messages = _retell(caught)
 
     membership = portfolio.membership(features, data.y_true)
-    error = ((data.y_proba >= threshold) != (data.y_true == 1)).astype(int)
     held_out = ~discovery
     labels = [found.label for found in portfolio.slices_]
     numbers = confirm(
@@ -156,7 +158,7 @@ def audit(
                 "part": np.where(discovery, "discovery", "confirmation"),
                 "y_true": data.y_true,
                 "y_proba": data.y_proba,
-                "wrong": error.astype(bool),
+                "wrong": error,
             },
             index=data.sample_id,
         ),
@@ -247,11 +249,13 @@ def _check_parts(data: AuditData, discovery: np.ndarray) -> None:
 
 
 def _min_patients(data: AuditData, discovery: np.ndarray) -> int:
-    """Return the discovery patients a candidate must have: 3 %, but 8 at least and 50 at most."""
-    return int(np.clip(round(0.03 * len(pd.unique(data.patient_id[discovery]))), 8, 50))
+    """Return the discovery patients a candidate must have: 2 %, but 5 at least and 50 at most."""
+    return int(np.clip(round(0.02 * len(pd.unique(data.patient_id[discovery]))), 5, 50))
 
 
-def _stability(portfolio, features: Features, y, proba, patient, n_refits: int, seed: int, progress: bool) -> np.ndarray:
+def _stability(
+    portfolio, features: Features, y, proba, patient, n_refits: int, seed: int, progress: bool
+) -> np.ndarray:
     """Return, for each candidate, the share of refits that find a slice with a Jaccard index of 0.5 or more with it."""
     n_slices = len(portfolio.slices_)
     if n_refits == 0 or n_slices == 0:

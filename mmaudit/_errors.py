@@ -61,6 +61,10 @@ class MissingExtraError(ImportError):
 
     def __init__(self, feature: str, package: str, extra: str) -> None:
         super().__init__(f'{feature} needs the package {package}. Install it with: pip install "mmaudit[{extra}]"')
+        self._parts = (feature, package, extra)
+
+    def __reduce__(self):
+        return type(self), self._parts
 
 
 class AuditWarning(UserWarning):

@@ -90,6 +90,14 @@ class AuditData:
         self.name = name
         self.card = MappingProxyType(dict(card or {}))
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "embeddings": dict(self.embeddings), "card": dict(self.card)}  # proxies do not pickle
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update({k: _frozen(v) if isinstance(v, np.ndarray) else v for k, v in state.items()})
+        self.embeddings = MappingProxyType({k: _frozen(v) for k, v in state["embeddings"].items()})
+        self.card = MappingProxyType(state["card"])
+
     @classmethod
     @check_keywords
     def from_frame(
@@ -182,6 +190,10 @@ class AuditData:
                     "the name of a column of the table",
                     f"{column!r}, which it does not have",
                     f"Its columns are: {_listed(df.columns)}.{nearest(column, df.columns)}",
+                )
+            if column is not None and isinstance(df[column], pd.DataFrame):
+                raise InputError(
+                    argument, "a column name that occurs once", f"{column!r} more than once", "Rename the columns."
                 )
         if len(df) == 0:
             raise InputError("df", "at least one row", "an empty table", "Check the filter that made it.")
@@ -304,6 +316,8 @@ class AuditData:
             which = np.flatnonzero(which)
         elif which.size and not np.issubdtype(which.dtype, np.integer):
             raise InputError("which", "a boolean mask or integer positions", f"{which.dtype}", "Convert it.")
+        if which.ndim != 1:
+            raise InputError("which", "a list of positions", f"an array of shape {which.shape}", "Use [position].")
         if which.size and (which.min() < -self.n_samples or which.max() >= self.n_samples):
             raise InputError("which", f"positions below {self.n_samples}", "one outside", "Use a boolean mask.")
         which = which.astype(np.intp) % max(self.n_samples, 1)
@@ -346,8 +360,20 @@ class AuditData:
         first = self.split_mask(fraction, random_state=random_state)
         return self.subset(first), self.subset(~first)
 
-    def split_mask(self, fraction: float = 0.5, *, random_state: Any = None) -> np.ndarray:
-        """Return the mask of shape (n_samples,) of the first part of `split`."""
+    def split_mask(
+        self, fraction: float = 0.5, *, balance: np.ndarray | None = None, random_state: Any = None
+    ) -> np.ndarray:
+        """Return the mask of shape (n_samples,) of the first part of `split`.
+
+        Parameters
+        ----------
+        fraction : float in (0, 1)
+            Share of patients in the first part.
+        balance : ndarray of shape (n_samples,), bool, or None
+            Patients with a marked sample are shared out evenly too. None: only those with a positive one.
+        random_state : int, RandomState or None
+            Seed. None: a new split each time.
+        """
         if not 0 < fraction < 1:
             raise InputError("fraction", "a number between 0 and 1", f"{fraction}", "Use 0.5.")
         codes, patients = pd.factorize(self.patient_id)
@@ -359,16 +385,16 @@ class AuditData:
                 "Add patients: samples of one patient cannot be split.",
             )
         rng = check_random_state(random_state)
-        positive = np.bincount(codes, weights=self.y_true) > 0
-        # Shuffle, then bring patients with a positive sample to the front (stable), and deal them out evenly.
+        stratum = 2 * (np.bincount(codes, weights=self.y_true) > 0)
+        if balance is not None:
+            stratum += np.bincount(codes, weights=np.asarray(balance, dtype=float)) > 0
+        # Shuffle, then put patients of one stratum next to each other (stable), and deal them out evenly.
         order = rng.permutation(len(patients))
-        order = order[np.argsort(~positive[order], kind="stable")]
+        order = order[np.argsort(-stratum[order], kind="stable")]
         position = np.arange(len(patients)) + rng.random()
         in_first = np.floor((position + 1) * fraction) > np.floor(position * fraction)
         if in_first.sum() < 2 or (~in_first).sum() < 2:
-            raise InputError(
-                "fraction", "two patients or more in each part", "fewer", "Use a fraction nearer to 0.5."
-            )
+            raise InputError("fraction", "two patients or more in each part", "fewer", "Use a fraction nearer to 0.5.")
         chosen = np.zeros(len(patients), dtype=bool)
         chosen[order[in_first]] = True
         return chosen[codes]
@@ -469,6 +495,8 @@ def check_labels(values: Any) -> np.ndarray:
             f"{missing:,} missing values (NaN)",
             "Leave these rows out, or decide what they mean: df = df.dropna(subset=[label]).",
         )
+    if series.dtype == object or isinstance(series.dtype, pd.CategoricalDtype):
+        series = pd.Series(series.tolist())  # numbers and booleans kept as objects are numbers and booleans again
     if pandas_types.is_bool_dtype(series):
         series = series.astype(int)
     numeric = pd.to_numeric(series, errors="coerce") if pandas_types.is_numeric_dtype(series) else None
@@ -481,7 +509,7 @@ def check_labels(values: Any) -> np.ndarray:
             f"{n_kinds:,} different values, such as {shown}",
             "Map them first, for example (df[label] == 'positive').astype(int).",
         )
-    labels = numeric.to_numpy(dtype=np.int8)
+    labels = numeric.to_numpy(dtype=np.int8, copy=True)  # the table stays the caller's, to change at will
     if labels.min() == labels.max():
         raise InputError(
             "label",
@@ -577,7 +605,10 @@ def _check_embeddings(given: Mapping[str, Any], df: pd.DataFrame, n_samples: int
         argument = f"embeddings[{modality!r}]"
         if modality not in MODALITIES:
             raise InputError(
-                argument, f"one of {', '.join(MODALITIES)}", "another name", f"Rename it.{nearest(modality, MODALITIES)}"
+                argument,
+                f"one of {', '.join(MODALITIES)}",
+                "another name",
+                f"Rename it.{nearest(modality, MODALITIES)}",
             )
         if isinstance(values, pd.DataFrame) and not values.index.equals(df.index):
             raise InputError(argument, "the rows of the table", "another index", "Reindex it: X.loc[df.index].")

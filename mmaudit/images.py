@@ -92,9 +92,13 @@ class ImageFiles:
         if given is None:
             raise ImageReadError("image", "a path", "none", "Give a path or leave the sample out.", reason="missing")
         path = Path(given)
-        if self.root is not None:
-            path = (self.root / path).resolve()
-            if not path.is_relative_to(self.root):
+        try:
+            path = path if self.root is None else (self.root / path).resolve()
+            is_file = path.is_file()
+        except (OSError, ValueError, RuntimeError):  # a name too long, a NUL in it, a loop of links
+            is_file = False
+        else:
+            if self.root is not None and not path.is_relative_to(self.root):
                 raise ImageReadError(
                     "image",
                     "a path inside image_root",
@@ -102,7 +106,7 @@ class ImageFiles:
                     "Set image_root to a folder that holds all images.",
                     reason="outside image_root",
                 )
-        if not path.is_file():
+        if not is_file:
             raise ImageReadError(
                 "image",
                 "a file",

@@ -299,7 +299,7 @@ class AuditResult:
             }
             for sample, m in zip(shown.index, shown.to_dict("records"), strict=True)
         ]
-        return row | {"traits": self.traits.get(slice_id, []), "members": members}
+        return row | {"traits": self.traits.get(slice_id, []), "traits_part": "discovery", "members": members}
 
     def _keep_thumbnails(self, thumbnails) -> dict[Any, bytes]:
         if thumbnails is None:
@@ -401,7 +401,9 @@ def check_folder(out: str | Path, *, overwrite: bool) -> Path:
     if out.exists() and not out.is_dir():
         raise InputError("out", "a folder", "a file of that name", "Choose another folder.")
     if out.exists() and any(out.iterdir()) and not overwrite:
-        raise InputError("out", "a new or empty folder", "one with files in it", "Choose another, or allow overwriting.")
+        raise InputError(
+            "out", "a new or empty folder", "one with files in it", "Choose another, or allow overwriting."
+        )
     parent = out
     while not parent.exists():
         parent = parent.parent
@@ -423,7 +425,9 @@ def _load_samples(path: Path, document: dict) -> pd.DataFrame:
         return pd.DataFrame(document["samples"])
     name = str(document["membership_file"])
     if Path(name).name != name or not name.endswith(".parquet"):
-        raise InputError("path", "a membership file beside it", "a name that leads elsewhere", "Do not trust this file.")
+        raise InputError(
+            "path", "a membership file beside it", "a name that leads elsewhere", "Do not trust this file."
+        )
     if not path.with_name(name).is_file():
         raise InputError("path", f"the file {name} beside it", "none", "Copy both files together.")
     return pd.read_parquet(path.with_name(name))

@@ -18,7 +18,15 @@ __all__ = ["ReportEncoder", "TermIndicator", "label_terms", "report_terms"]
 # After Chapman et al. 2001, "A simple algorithm for identifying negated findings and diseases in discharge summaries"
 # (NegEx), doi:10.1006/jbin.2001.1029. Differences: the scope runs to the end of the clause instead of five words,
 # because radiology reports list ("no focal consolidation, effusion or pneumothorax").
-_PSEUDO = ("no change", "no interval change", "no significant change", "no increase", "not only", "no further", "not change")
+_PSEUDO = (
+    "no change",
+    "no interval change",
+    "no significant change",
+    "no increase",
+    "not only",
+    "no further",
+    "not change",
+)
 _BEFORE = (
     "no evidence of", "no sign of", "no signs of", "negative for", "absence of", "free of", "clear of", "rule out",
     "rules out", "ruled out for", "without evidence of", "no", "not", "without", "denies", "denied", "never", "neither",
@@ -33,6 +41,19 @@ _STOP = (
     "but", "however", "although", "though", "except", "apart from", "aside from", "which", "otherwise", "still",
     "there is", "there are", "with", "showing", "shows", "showed",
 )  # fmt: skip
+
+# Words that stand for one thing are also counted together, since a slice seldom depends on which of them was typed.
+# Tubes and lines after the device sections of RadLex (radlex.org) and the CheXpert mention list for support devices.
+CONCEPTS = {
+    "tube or line": ("tube", "line", "ett", "ngt", "picc", "cvc"),
+    "support device": (
+        "tube", "line", "ett", "ngt", "picc", "cvc", "catheter", "cannula", "drain", "pacemaker", "icd", "electrode",
+        "lead", "stent", "prosthesis", "port-a-cath", "portacath", "endotracheal", "nasogastric", "intubated", "intubation",
+        "tracheostomy", "sternotomy",
+    ),
+}  # fmt: skip
+_CONCEPTS_OF = {word: [c for c, words in CONCEPTS.items() if word in words] for ws in CONCEPTS.values() for word in ws}
+_NO_DEVICE = re.compile(r"\b(?:in line with|first[- ]line|second[- ]line|pleural line|fissure line|lead to|leads to)\b")
 
 _CLAUSE = re.compile(r"[.;:?!\n]+(?=\s|$)|\n+")
 _TOKEN = re.compile(r"[a-z][a-z0-9'-]*[a-z0-9]|[a-z]")
@@ -55,6 +76,7 @@ def _clause_tokens(clause: str) -> tuple[tuple[str, bool], ...]:
     """Return the words of one clause, each with whether it is negated."""
     tokens: list[tuple[str, bool]] = []
     negated, start = False, 0
+    clause = _NO_DEVICE.sub(" ", clause)
     for match in _MARK.finditer(clause):
         kind = match.lastgroup
         if kind == "before":
@@ -64,15 +86,23 @@ def _clause_tokens(clause: str) -> tuple[tuple[str, bool], ...]:
         elif kind == "after":
             tokens[start:] = [(token, True) for token, _ in tokens[start:]]
         elif kind == "token" and (word := match.group()) not in _STOP_WORDS:
-            tokens.append((word, negated))
+            tokens.append((_singular(word), negated))
     return tuple(tokens)
 
 
-def report_terms(text: str, *, max_words: int = 2) -> list[str]:
-    """Return the terms of a report: words and word pairs, with "no " before those that are negated.
+def _singular(word: str) -> str:
+    if len(word) > 4 and word.endswith("ies"):
+        return word[:-3] + "y"
+    if len(word) > 3 and word.endswith("s") and word[-2] not in "suiao":
+        return word[:-1]
+    return word
 
-    "No pleural effusion. Chest tube in place." gives "no pleural", "no effusion", "no pleural effusion", "chest",
-    "tube", "chest tube", "place", "tube place": a negated mention is another term than an affirmed one.
+
+def report_terms(text: str, *, max_words: int = 2) -> list[str]:
+    """Return the terms of a report: words, word pairs and concepts, with "no " before those that are negated.
+
+    A negated mention is another term than an affirmed one. Plurals are folded. A concept such as "tube or line" is
+    added for each word that stands for it.
 
     Parameters
     ----------
@@ -88,7 +118,7 @@ def report_terms(text: str, *, max_words: int = 2) -> list[str]:
     Examples
     --------
     >>> report_terms("No pleural effusion. Chest tube.")
-    ['no pleural', 'no effusion', 'chest', 'tube', 'no pleural effusion', 'chest tube']
+    ['no pleural', 'no effusion', 'chest', 'tube', 'no pleural effusion', 'chest tube', 'tube or line', 'support device']
     """
     clauses = [_clause_tokens(c.strip()) for c in _CLAUSE.split(text.lower()) if c.strip()]
     terms = []
@@ -99,6 +129,9 @@ def report_terms(text: str, *, max_words: int = 2) -> list[str]:
                 if len({negated for _, negated in part}) == 1:
                     words = " ".join(word for word, _ in part)
                     terms.append(f"no {words}" if part[0][1] else words)
+    for tokens in clauses:
+        for word, negated in tokens:
+            terms += [f"no {concept}" if negated else concept for concept in _CONCEPTS_OF.get(word, ())]
     return terms
 
 
@@ -115,7 +148,7 @@ _LABEL_WORDS = {
     "lung opacity": ("opacity", "opacities", "opacification", "infiltrate", "infiltrates"),
     "pneumonia": ("pneumonia", "pneumonias", "infectious process"),
     "pneumothorax": ("pneumothorax", "pneumothoraces"),
-    "support devices": ("tube", "tubes", "line", "lines", "catheter", "pacemaker", "device", "devices", "picc", "leads"),
+    "support devices": (*CONCEPTS, *CONCEPTS["support device"], "device"),
     "covid-19": ("covid", "covid-19", "coronavirus", "sars-cov-2", "2019-ncov", "ncov", "sars"),
     "no finding": ("normal", "unremarkable"),
 }  # fmt: skip
@@ -146,7 +179,7 @@ def label_terms(label_name: str, further: Sequence[str] = ()) -> tuple[str, ...]
 def restates_label(term: str, words: Sequence[str]) -> bool:
     """Return whether a term holds one of the words of a label, as whole words."""
     padded = f" {term} "
-    return any(f" {w} " in padded for w in words)
+    return any(f" {w} " in padded or f" {_singular(w)} " in padded for w in words)
 
 
 class ReportEncoder(TransformerMixin, BaseEstimator):

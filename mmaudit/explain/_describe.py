@@ -110,9 +110,7 @@ def describe(rule: Rule | None, traits: list[Trait], modality: str) -> str:
     named = [t for t in traits if t.kind != "label_term"][:3]
     if not named:
         return f"a group of similar {alike}, without words that set it apart"
-    words = "; ".join(
-        f"{t.phrase} ({100 * t.share_inside:.0f} % against {100 * t.share_outside:.0f} %)" for t in named
-    )
+    words = "; ".join(f"{t.phrase} ({100 * t.share_inside:.0f} % against {100 * t.share_outside:.0f} %)" for t in named)
     return f"a group of similar {alike}, more often: {words}"
 
 

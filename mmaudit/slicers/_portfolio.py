@@ -168,7 +168,9 @@ class Portfolio(BaseEstimator):
         for k, (rule, label, score) in enumerate(zip(slicer.rules_, slicer.labels_, slicer.scores_, strict=True)):
             kinds = {features.kinds[p.column] for p in rule.predicates}
             modality = "+".join(m for m in MODALITIES if m in kinds)
-            pool.append(Slice("rules", modality, label, rule, k, float(score), slicer.n_tried_of_length_[len(rule.predicates)]))
+            pool.append(
+                Slice("rules", modality, label, rule, k, float(score), slicer.n_tried_of_length_[len(rule.predicates)])
+            )
             masks.append(rule.holds(table) & scorer.in_label(label))
 
     def _fit_mixtures(self, features, y, y_proba, scorer, rng, pool, masks) -> None:

@@ -89,9 +89,7 @@ class Rule:
         return " and ".join(str(p) for p in self.predicates)
 
 
-def make_predicates(
-    table: pd.DataFrame, *, n_bins: int, min_samples: int
-) -> tuple[list[Predicate], np.ndarray]:
+def make_predicates(table: pd.DataFrame, *, n_bins: int, min_samples: int) -> tuple[list[Predicate], np.ndarray]:
     """Return the predicates that a table allows, and which rows they hold for.
 
     Numeric columns are cut at their quantiles, rounded to what a person would say; categories are taken as "is" and

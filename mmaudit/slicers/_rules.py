@@ -159,7 +159,9 @@ class RuleSlicer(TransformerMixin, BaseEstimator):
         for label in LABELS:
             n_in = counts[label] if label is not None else counts[0] + counts[1]
             enough = scorer.comparable(counts, label, self.min_patients)
-            single = scorer.bound([np.diag(c) for c in counts], [np.diag(e) for e in errors], label, n_single, self.alpha)
+            single = scorer.bound(
+                [np.diag(c) for c in counts], [np.diag(e) for e in errors], label, n_single, self.alpha
+            )
             found += [(float(single[i]), label, int(i), -1) for i in np.flatnonzero(np.diag(enough))]
             if self.max_predicates < 2:
                 continue
@@ -168,7 +170,9 @@ class RuleSlicer(TransformerMixin, BaseEstimator):
             size_i, size_j = np.diag(n_in)[i], np.diag(n_in)[j]
             new = (n_in[i, j] < size_i) & (n_in[i, j] < size_j)
             i, j = i[new], j[new]
-            pair = scorer.bound([c[i, j] for c in counts], [e[i, j] for e in errors], label, n_single + n_pairs, self.alpha)
+            pair = scorer.bound(
+                [c[i, j] for c in counts], [e[i, j] for e in errors], label, n_single + n_pairs, self.alpha
+            )
             better = pair > np.maximum(single[i], single[j])
             best = np.flatnonzero(better)
             best = best[np.argsort(-pair[best], kind="stable")[: 10 * self.n_rules]]

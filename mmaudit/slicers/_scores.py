@@ -62,7 +62,9 @@ class Scorer:
         """Return the scorer for these labels, probabilities and patients (None: each sample its own)."""
         y = np.asarray(y).astype(int)
         error = ((np.asarray(y_proba) >= threshold) != (y == 1)).astype(np.float32)
-        patient = np.arange(len(y)) if groups is None else np.unique(np.asarray(groups, dtype=str), return_inverse=True)[1]
+        patient = (
+            np.arange(len(y)) if groups is None else np.unique(np.asarray(groups, dtype=str), return_inverse=True)[1]
+        )
         return cls(y, error, patient, _design_effect(error, y, patient))
 
     def in_label(self, label: int | None) -> np.ndarray:

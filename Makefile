@@ -1,0 +1,95 @@
+# Every target works in .venv, which is made when first needed and updated when pyproject.toml changes.
+#
+#   make lab EXTRAS=lab,torch TORCH_INDEX=cpu    with PyTorch for the CPU only (the default installs no PyTorch)
+#   make test PYTHON=python3.12                  with another Python; run `make clean` before changing it
+
+PYTHON ?= python3
+EXTRAS ?= lab
+TORCH_INDEX ?=
+LAB_ARGS ?=
+PYTEST_ARGS ?=
+
+# PyTorch's own public index of builds without CUDA, which are ten times smaller on Linux.
+ifeq ($(TORCH_INDEX),cpu)
+INDEX := https://download.pytorch.org/whl/cpu
+else
+INDEX := $(TORCH_INDEX)
+endif
+
+VENV := .venv
+RUN := $(VENV)/bin/python
+
+# Python compiles a module when it is first imported. Letting pip compile all of them takes longer than the rest of the
+# installation, and most are never used. (Where writing compiled files is off, every start would compile anew.)
+unexport PYTHONDONTWRITEBYTECODE
+PIP := $(RUN) -m pip --disable-pip-version-check install -q --no-compile $(if $(INDEX),--extra-index-url "$(INDEX)")
+
+comma := ,
+INSTALLED := $(VENV)/.installed-$(subst $(comma),-,$(EXTRAS))$(if $(INDEX),-indexed)
+TESTABLE := $(VENV)/.installed-for-tests
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help lab demo test lint browser clean
+
+help:
+	@echo "make lab     the demo's findings, then JupyterLab on the first notebook, in a copy of the notebooks"
+	@echo "make demo    the demo's findings and report, no server"
+	@echo "make test    ruff, mypy and all tests, those in a browser and of the notebooks included"
+	@echo "make lint    ruff and mypy only"
+	@echo "make clean   remove .venv, caches and the demo's output; your notebooks stay"
+	@echo
+	@echo "variables:   PYTHON=python3.12   EXTRAS=lab,torch   TORCH_INDEX=cpu (or the address of an index)"
+	@echo '             LAB_ARGS="--no-browser -- --port 9999"   PYTEST_ARGS="-x tests/unit"'
+
+lab: demo
+	$(RUN) -m mmaudit.cli lab $(LAB_ARGS)
+
+demo: $(INSTALLED)
+	$(RUN) -m mmaudit.cli demo
+
+# One run of pytest for everything, so that its last line counts every test.
+test: $(TESTABLE) lint browser
+	$(RUN) -m pytest $(or $(PYTEST_ARGS),--nbmake tests mmaudit notebooks)
+
+lint: $(TESTABLE)
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
+	$(RUN) -m mypy
+
+# The tests drive the Chromium that the system has. Debian's package is taken where apt-get can install it; elsewhere
+# Playwright downloads its own.
+browser: $(TESTABLE)
+	@if command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null; \
+	then :; \
+	elif command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ] && grep -qx 'ID=debian' /etc/os-release; \
+	then apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium; \
+	else $(RUN) -m playwright install chromium; \
+	fi
+
+$(INSTALLED): pyproject.toml | $(VENV)/.made
+	$(PIP) -e '.[$(EXTRAS)]'
+	@touch '$@'
+
+# The Open-i reports come in torchxrayvision's package as data files: it is installed without PyTorch, and never imported.
+$(TESTABLE): pyproject.toml | $(VENV)/.made
+	$(PIP) -e '.[lab,test]'
+	$(PIP) --no-deps torchxrayvision
+	@touch '$@'
+
+$(VENV)/.made:
+	@command -v '$(PYTHON)' >/dev/null || { \
+	  echo "make: there is no '$(PYTHON)'. Install Python 3.10 or newer, or name yours: make $(MAKECMDGOALS) PYTHON=..." >&2; \
+	  exit 1; }
+	@'$(PYTHON)' -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
+	  echo "make: '$(PYTHON)' does not run or is older than 3.10. Name a newer one: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; \
+	  exit 1; }
+	@'$(PYTHON)' -c 'import ensurepip, venv' 2>/dev/null || { \
+	  echo "make: '$(PYTHON)' cannot make environments. On Debian and Ubuntu: apt-get install python3-venv" >&2; \
+	  exit 1; }
+	@$(RUN) -m pip --version >/dev/null 2>&1 || { echo "making $(VENV)"; '$(PYTHON)' -m venv --clear $(VENV); }
+	@touch '$@'
+
+clean:
+	rm -rf $(VENV) build dist demo-audit test-results .pytest_cache .mypy_cache .ruff_cache
+	find mmaudit tests notebooks -name __pycache__ -type d -exec rm -rf {} +

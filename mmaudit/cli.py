@@ -1,0 +1,554 @@
+"""The command line: `mmaudit audit`, `demo`, `lab` and `phantom`.
+
+The only module that prints. Every command is a function that takes the parsed arguments and returns an exit code;
+`main` turns what goes wrong into a message and a code, in one place. pandas and the rest are imported inside the
+commands, so that `mmaudit --help` answers at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from mmaudit import __version__
+from mmaudit._errors import AuditWarning, InputError, MissingExtraError, UnknownKeywordError, nearest
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from mmaudit.data import AuditData
+    from mmaudit.result import AuditResult
+
+__all__ = ["main"]
+
+DONE, BAD_INPUT, INTERRUPTED = 0, 2, 130
+DEMO_FOLDER = "demo-audit"
+
+# What a Python argument is called on the command line, so that a message names what was typed.
+OPTIONS = {
+    "df": "TABLE",
+    "label": "--label",
+    "y_proba": "--proba",
+    "patient_id": "--patient",
+    "sample_id": "--id",
+    "image": "--image",
+    "image_root": "--image-root",
+    "report": "--report",
+    "metadata": "--metadata",
+    "modalities": "--modalities",
+    "n_slices": "--n-slices",
+    "alpha": "--alpha",
+    "threshold": "--threshold",
+    "random_state": "--random-state",
+    "n_patients": "--patients",
+    "image_size": "--image-size",
+}
+
+EXIT_CODES = """\
+exit codes:
+  0    done, whether or not anything was found
+  2    bad input or a missing package; the message says what to do
+  130  interrupted; nothing is left half-written
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code.
+
+    Parameters
+    ----------
+    argv : sequence of str or None
+        The arguments. None: those of the process.
+
+    Raises
+    ------
+    SystemExit
+        From argparse: code 0 after `--help` and `--version`, code 2 after a wrong option.
+    """
+    given = list(sys.argv[1:] if argv is None else argv)
+    own, extra = (given[: given.index("--")], given[given.index("--") + 1 :]) if "--" in given else (given, [])
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")  # a description may hold a letter that the terminal does not have
+    parser = _parser(own)
+    args = parser.parse_args(own)
+    if extra and args.command != "lab":
+        args.parser.error(f"only 'mmaudit lab' passes on what follows '--', got: {' '.join(extra)}")
+    args.extra = extra
+    try:
+        with _warnings_as_lines(args.command):
+            return args.run(args)
+    except (InputError, UnknownKeywordError, MissingExtraError) as error:
+        _say(f"mmaudit {args.command}: {_as_options(str(error), args.command)}")
+        return BAD_INPUT
+    except KeyboardInterrupt:
+        _say("mmaudit: interrupted. Nothing was left half-written: files appear only once they are complete.")
+        return INTERRUPTED
+
+
+# The commands
+
+
+def _audit(args: argparse.Namespace) -> int:
+    out = _check_out(args.out, overwrite=args.overwrite)
+    if args.image_root is not None and args.image is None:
+        raise InputError("image_root", "--image beside it", "--image-root alone", "Name the column of paths too.")
+    modalities = _check_modalities(args.modalities)
+    table = read_table(args.table, text_columns=(args.patient, args.id, args.image, args.report))
+
+    import mmaudit as mma
+
+    data = mma.AuditData.from_frame(
+        table,
+        label=args.label,
+        y_proba=args.proba,
+        patient_id=args.patient,
+        sample_id=args.id,
+        image=args.image,
+        image_root=args.image_root,
+        report=args.report,
+        metadata=_listed(args.metadata),
+        name=_stem(args.table),
+    )
+    result = mma.audit(
+        data,
+        modalities=modalities,
+        n_slices=args.n_slices,
+        alpha=args.alpha,
+        threshold=args.threshold,
+        random_state=args.random_state,
+        progress=not args.quiet,
+    )
+    _write(result, out, overwrite=args.overwrite)
+    return DONE
+
+
+def _demo(args: argparse.Namespace) -> int:
+    # In its own folder the demo replaces an earlier demo; a folder that was named may hold somebody's real audit.
+    overwrite = args.overwrite or args.out is None
+    out = _check_out(args.out or DEMO_FOLDER, overwrite=overwrite)
+
+    import mmaudit as mma
+
+    data: AuditData = mma.datasets.load_phantom(n_patients=args.patients, random_state=args.random_state)
+    print(f"{data!r}\n")
+    _write(mma.audit(data, random_state=args.random_state, progress=True), out, overwrite=overwrite)
+    return DONE
+
+
+def _lab(args: argparse.Namespace) -> int:
+    if not args.copy_only and importlib.util.find_spec("jupyterlab") is None:
+        raise MissingExtraError("mmaudit lab", "jupyterlab", "lab")
+    folder = Path(args.folder).expanduser()
+    if folder.exists() and not folder.is_dir():
+        raise InputError("out", "a folder", f"{args.folder!r}, which is a file", "Give another name.")
+    notebooks = _packaged_notebooks()
+    _check_writable(folder)
+    kept = _copy_new(notebooks, folder)
+    for path in kept:
+        _say(f"kept your {path}: it differs from the packaged one. To get that one, rename yours and run this again.")
+    first = min(folder.glob("*.ipynb"))
+    print(f"Notebooks are in {folder}; begin with {first.name}.")
+    if args.copy_only:
+        return DONE
+    command = [sys.executable, "-m", "jupyterlab", first.name]
+    # No question about news and no look for updates: nothing goes over the network unless the user asks for it.
+    command += ["--LabApp.news_url=None", "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate"]
+    if args.no_browser:
+        command.append("--no-browser")
+    if hasattr(os, "geteuid") and os.geteuid() == 0:
+        command.append("--allow-root")  # in a container everybody is root, and JupyterLab would refuse to start
+    return _become([*command, *args.extra], folder)
+
+
+def _phantom(args: argparse.Namespace) -> int:
+    out = Path(args.out).expanduser()
+    _check_writable(out)
+
+    from mmaudit.datasets import write_phantom
+
+    write_phantom(
+        out,
+        n_patients=args.patients,
+        image_size=args.image_size,
+        random_state=args.random_state,
+        progress=not args.quiet,
+    )
+    print(f"Wrote the phantom cases to {out}; {out / 'README.txt'} says how to audit them.")
+    return DONE
+
+
+# Reading and writing
+
+
+def read_table(path: str | Path, *, text_columns: Sequence[str | None] = ()) -> pd.DataFrame:
+    """Return the table in a file, rows numbered from 0.
+
+    Parameters
+    ----------
+    path : path
+        A file that ends in .csv or .tsv (also with .gz behind it) or in .parquet.
+    text_columns : sequence of str or None
+        Columns of a CSV or TSV file that are read as text, so that the id 007 stays 007. None entries are ignored.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, has another ending, or does not hold such a table.
+    """
+    import pandas as pd
+
+    path = Path(path)
+    kind = path.name.lower().removesuffix(".gz").rpartition(".")[2]
+    if kind not in ("csv", "tsv", "parquet") or path.name.lower().endswith(".parquet.gz"):
+        raise InputError(
+            "TABLE",
+            "a file that ends in .csv, .csv.gz, .tsv, .tsv.gz or .parquet",
+            f"the name {path.name!r}",
+            "Convert the table, for example with pandas: df.to_csv('cases.csv', index=False).",
+        )
+    if not path.is_file():
+        got = "a folder" if path.is_dir() else f"{str(path)!r}, where there is none"
+        raise InputError("TABLE", "a file", got, "Check the path and the current folder.")
+    try:
+        if kind == "parquet":
+            table = pd.read_parquet(path)
+        else:
+            texts = {column: str for column in text_columns if column is not None}
+            separator = "\t" if kind == "tsv" else ","
+            # low_memory=False: a column's type is decided once, from the whole column, not chunk by chunk
+            table = pd.read_csv(path, sep=separator, dtype=texts, encoding="utf-8-sig", low_memory=False)
+    except UnicodeDecodeError:
+        raise InputError("TABLE", "text in UTF-8", "bytes that are not", "Save the table as UTF-8.") from None
+    except PermissionError:
+        raise InputError("TABLE", "a file you may read", "one you may not", "Change its permissions.") from None
+    except pd.errors.EmptyDataError:
+        raise InputError("TABLE", "a header and rows", "an empty file", "Export the table again.") from None
+    except pd.errors.ParserError as error:
+        raise InputError(
+            "TABLE",
+            "the same number of fields in every row",
+            f"a {kind} file that breaks this ({' '.join(str(error).split())})",
+            "Quote texts that hold the separator or a line break.",
+        ) from None
+    except (OSError, ValueError, EOFError) as error:  # pyarrow's and gzip's errors are among these
+        raise InputError(
+            "TABLE", f"a whole {kind} file", f"one that cannot be read ({type(error).__name__})", "Export it again."
+        ) from None
+    if kind == "csv" and table.shape[1] == 1 and ";" in str(table.columns[0]):
+        raise InputError(
+            "TABLE",
+            "fields separated by commas",
+            "one column with semicolons in its name",
+            "Export it with commas, or with tabs and the ending .tsv.",
+        )
+    return table.reset_index(drop=table.index.names == [None])
+
+
+def _check_out(out: str, *, overwrite: bool) -> Path:
+    """Return the folder that results go to, after checking that they can; nothing is made yet."""
+    from mmaudit.result import check_folder
+
+    folder = Path(out).expanduser()
+    if folder.is_dir() and any(folder.iterdir()) and not overwrite:
+        raise InputError(
+            "out", "a new or empty folder", f"{out!r}, which holds files", "Give another name, or --overwrite."
+        )
+    check_folder(folder, overwrite=overwrite)
+    return folder
+
+
+def _check_writable(folder: Path) -> None:
+    """Raise unless `folder` can be made, or written to if it is there. Tries it, since permissions alone mislead."""
+    there = folder.absolute()
+    while not there.exists() and there != there.parent:
+        there = there.parent
+    try:
+        with tempfile.TemporaryDirectory(prefix=".mmaudit-", dir=there):
+            pass
+    except OSError as error:
+        raise InputError(
+            "out",
+            "a place that can be written to",
+            f"{str(folder)!r}, which cannot ({error.strerror or type(error).__name__})",
+            "Give a folder of your own.",
+        ) from None
+
+
+def _write(result: AuditResult, out: Path, *, overwrite: bool) -> None:
+    out.parent.mkdir(parents=True, exist_ok=True)
+    result.to_folder(out, overwrite=overwrite)
+    print(result.to_text().rstrip())
+    print(f"\nThe report is {out / 'report.html'}; the tables lie beside it.")
+
+
+def _packaged_notebooks() -> Path:
+    here = Path(__file__).resolve().parent
+    for folder in (here / "_notebooks", here.parent / "notebooks"):  # in a wheel; in a checkout
+        if any(folder.glob("*.ipynb")):
+            return folder
+    raise InputError("mmaudit", "notebooks in the package", "none", "Install mmaudit again.")
+
+
+def _copy_new(source: Path, folder: Path) -> list[Path]:
+    """Copy the files that `folder` lacks; return those that it has with other contents, which stay as they are."""
+    kept = []
+    for origin in sorted(p for p in source.rglob("*") if p.is_file()):
+        relative = origin.relative_to(source)
+        if any(part.startswith(".") or part == "__pycache__" for part in relative.parts):
+            continue
+        target = folder / relative
+        if target.exists():
+            if not target.is_file() or target.read_bytes() != origin.read_bytes():
+                kept.append(target)
+            continue
+        target.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = target.with_name(f".{target.name}.part")
+        shutil.copyfile(origin, unfinished)
+        unfinished.replace(target)
+    return kept
+
+
+def _become(command: list[str], folder: Path) -> int:
+    """Let `command` take the place of this process in `folder`, so that Ctrl-C and signals reach it alone."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    if os.name == "posix":
+        os.chdir(folder)
+        os.execv(command[0], command)
+    return subprocess.run(command, cwd=folder, check=False).returncode
+
+
+# Words
+
+
+def _listed(text: str | None) -> list[str]:
+    return [part.strip() for part in (text or "").split(",") if part.strip()]
+
+
+def _stem(path: str) -> str:
+    return Path(path).name.partition(".")[0]
+
+
+def _check_modalities(text: str) -> str | tuple[str, ...]:
+    from mmaudit.data import MODALITIES
+
+    chosen = tuple(_listed(text))
+    if chosen == ("auto",):
+        return "auto"
+    unknown = [word for word in chosen if word not in MODALITIES]
+    if unknown or not chosen:
+        got = repr(unknown[0]) if unknown else "nothing"
+        hint = nearest(unknown[0], MODALITIES) if unknown else ""
+        raise InputError("modalities", f"auto, or some of {', '.join(MODALITIES)}", got, f"Separate with commas.{hint}")
+    return chosen
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr)
+
+
+def _as_options(message: str, command: str) -> str:
+    """Return a message that begins with an argument's Python name with the name it has on the command line."""
+    argument, colon, rest = message.partition(":")
+    out = {"lab": "FOLDER", "phantom": "OUT"}.get(command, "--out")
+    option = (OPTIONS | {"out": out}).get(argument.partition("[")[0])
+    return message if option is None else option + colon + rest
+
+
+@contextlib.contextmanager
+def _warnings_as_lines(command: str) -> Iterator[None]:
+    """Print each warning once, as one line without the name of a source file."""
+    said = set()
+
+    def show(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
+        line = f"warning: {_as_options(' '.join(str(message).split()), command)}"
+        if line not in said:
+            said.add(line)
+            _say(line)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", AuditWarning)
+        warnings.showwarning = show
+        yield
+
+
+class _Parser(argparse.ArgumentParser):
+    """An argparse parser whose errors also name the option nearest to an unknown one."""
+
+    given: Sequence[str] = ()
+
+    def __init__(self, **kwargs: Any) -> None:
+        # Abbreviations are off: a script that relies on one breaks as soon as a second option begins like it.
+        super().__init__(allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter, **kwargs)
+
+    def error(self, message: str) -> NoReturn:
+        known = [option[2:] for option in self._option_string_actions if option.startswith("--")]
+        for word in self.given:
+            option = word.partition("=")[0]
+            if option.startswith("--") and option[2:] not in known:
+                hint = nearest(option[2:], known).replace("'", "'--", 1)
+                message += f"\n{self.prog}: {option} is not an option.{hint}"
+        super().error(message)
+
+    def parse_args(self, args=None, namespace=None):
+        # argparse lets the outer parser report what a command did not know: let the command itself do it, since
+        # its options are the ones to hint at.
+        parsed, unknown = self.parse_known_args(args, namespace)
+        if unknown:
+            parsed.parser.error(f"unrecognized arguments: {' '.join(unknown)}")
+        return parsed
+
+
+def _parser(given: Sequence[str]) -> _Parser:
+    top = _Parser(
+        prog="mmaudit",
+        description="Finds the patients a medical image classifier fails on: discovers slices from images, reports\n"
+        "and metadata, confirms them on held-out patients, says them in words. Not for clinical use.",
+        epilog="Begin with 'mmaudit demo'. 'mmaudit COMMAND --help' explains a command.",
+    )
+    top.add_argument("--version", action="version", version=f"mmaudit {__version__}")
+    commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
+
+    def add(name: str, run: Any, summary: str, *, description: str, epilog: str) -> _Parser:
+        command = commands.add_parser(name, help=summary, description=description, epilog=epilog)
+        command.set_defaults(run=run, parser=command)
+        command.given = given
+        return command
+
+    audit = add(
+        "audit",
+        _audit,
+        "audit a table of cases with labels and predicted probabilities",
+        description="""\
+Finds groups of cases on which a classifier fails, and checks each on patients it has not looked at.
+TABLE has one row a sample: a label (0 or 1), the probability of 1 that the classifier gave, and what else
+is known: the patient, the path of the image, the report, metadata. What is not named is not used.""",
+        epilog=f"""\
+example:
+  mmaudit audit cases.csv --label effusion --proba p_effusion --patient patient_id \\
+      --report report --metadata view,sex,age --out effusion-audit
+
+what comes out:
+  the findings as sentences, and in the folder --out:
+  report.html         everything on one page, works offline
+  findings.csv        slices confirmed on held-out patients
+  candidates.csv      all slices that were tried, since all of them count
+  membership.parquet  how strongly each sample belongs to each slice
+  result.json         the same for mmaudit.load_result()
+
+{EXIT_CODES}""",
+    )
+    audit.add_argument("table", metavar="TABLE", help="a .csv, .csv.gz, .tsv or .parquet file, one row a sample")
+    audit.add_argument("--label", required=True, metavar="COLUMN", help="labels, 0 or 1")
+    audit.add_argument("--proba", required=True, metavar="COLUMN", help="predicted probability of label 1, in [0, 1]")
+    audit.add_argument("--patient", metavar="COLUMN", help="which samples belong to one patient; give it if you can")
+    audit.add_argument("--id", metavar="COLUMN", help="unique names of the samples (default: the number of the row)")
+    audit.add_argument("--image", metavar="COLUMN", help="paths of images")
+    audit.add_argument("--image-root", metavar="DIR", help="folder that all images lie in; paths are relative to it")
+    audit.add_argument("--report", metavar="COLUMN", help="report texts")
+    audit.add_argument("--metadata", metavar="A,B,C", help="columns of metadata, separated by commas")
+    audit.add_argument(
+        "--modalities",
+        default="auto",
+        metavar="M,M",
+        help="some of image,report,metadata (default: auto, all that the table has)",
+    )
+    audit.add_argument("--n-slices", type=int, default=10, metavar="N", help="slices to look for (default: 10)")
+    audit.add_argument("--alpha", type=float, default=0.05, metavar="A", help="false discovery rate (default: 0.05)")
+    audit.add_argument(
+        "--threshold", type=float, default=0.5, metavar="T", help="probability from which 1 is predicted (default: 0.5)"
+    )
+    audit.add_argument("--random-state", type=int, default=0, metavar="N", help="seed; same seed, same answer")
+    audit.add_argument("--out", default="mmaudit-audit", metavar="DIR", help="folder to write (default: mmaudit-audit)")
+    audit.add_argument("--quiet", action="store_true", help="no progress bars")
+    audit.add_argument("--overwrite", action="store_true", help="replace an earlier audit in --out")
+
+    demo = add(
+        "demo",
+        _demo,
+        "audit made-up cases in which failures were planted",
+        description="""\
+Makes phantom patients with images, reports and metadata, and a simulated reader who fails on some of them in
+planted ways; then audits that reader. Needs no data, no network and no GPU.""",
+        epilog=f"""\
+example:
+  mmaudit demo --out demo-audit
+
+what comes out:
+  the findings as sentences, and the same five files as from 'mmaudit audit'
+
+{EXIT_CODES}""",
+    )
+    demo.add_argument("--out", metavar="DIR", help=f"folder to write (default: {DEMO_FOLDER}, replaced if it is there)")
+    demo.add_argument("--patients", type=int, default=400, metavar="N", help="number of patients (default: 400)")
+    demo.add_argument("--random-state", type=int, default=0, metavar="N", help="seed; same seed, same answer")
+    demo.add_argument("--overwrite", action="store_true", help="replace an earlier audit in --out")
+
+    lab = add(
+        "lab",
+        _lab,
+        "open the notebooks in JupyterLab",
+        description="""\
+Copies the notebooks of the package to FOLDER and opens JupyterLab on the first one. A file that is already in
+FOLDER is never overwritten: what you changed stays as you left it. Needs: pip install "mmaudit[lab]".""",
+        epilog=f"""\
+example:
+  mmaudit lab my-notebooks
+  mmaudit lab my-notebooks --no-browser -- --port 9999
+
+what comes out:
+  the notebooks in FOLDER, and a server that runs until Ctrl-C
+
+{EXIT_CODES}""",
+    )
+    lab.add_argument(
+        "folder",
+        nargs="?",
+        default="mmaudit-notebooks",
+        metavar="FOLDER",
+        help="where to copy them (default: mmaudit-notebooks)",
+    )
+    lab.add_argument("--no-browser", action="store_true", help="print the address, open no browser")
+    lab.add_argument("--copy-only", action="store_true", help="copy the notebooks and start nothing")
+
+    phantom = add(
+        "phantom",
+        _phantom,
+        "write made-up cases as files, to try your own code on",
+        description="""\
+Writes phantom patients to a new folder: images, and a table with labels, probabilities, reports and metadata.
+Made by this package from a seed; nobody's data. The probabilities are those of a simulated reader who fails in
+planted ways.""",
+        epilog=f"""\
+example:
+  mmaudit phantom phantom-cases --patients 100
+
+what comes out:
+  images/     one PNG a sample
+  table.csv   one row a sample, ready for 'mmaudit audit'
+  README.txt  where the failures were planted, and the command that audits the table
+
+{EXIT_CODES}""",
+    )
+    phantom.add_argument("out", metavar="OUT", help="folder to write, new or empty")
+    phantom.add_argument("--patients", type=int, default=400, metavar="N", help="number of patients (default: 400)")
+    phantom.add_argument("--image-size", type=int, default=224, metavar="PX", help="side of an image (default: 224)")
+    phantom.add_argument("--random-state", type=int, default=0, metavar="N", help="seed; same seed, same files")
+    phantom.add_argument("--quiet", action="store_true", help="no progress bar")
+    top.given = given[:1]  # what follows the name of a command is the command's to judge
+    return top
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,96 @@
+"""Sections of a radiology report, found by the headers at the start of a line.
+
+Written here instead of taken from the MIMIC code repository: that parser is a script with lists of hand-corrected
+study numbers, and this package needs a function of the text alone.
+"""
+
+from __future__ import annotations
+
+import re
+
+__all__ = ["findings_and_impression", "report_sections"]
+
+# Any line that starts in capitals followed by a colon; the few headers that also occur in small letters by name.
+_HEADER = re.compile(
+    r"^[ \t]*([A-Z][A-Z0-9 ,()/&._-]+[A-Z)]"
+    r"|(?i:findings?|impressions?|conclusions?|indications?|techniques?|comparisons?|history|examination))[ \t]*:",
+    re.MULTILINE,
+)
+_BANNER = re.compile(r"^[ \t]*(?:FINAL|PRELIMINARY|INTERIM) (?:REPORT|ADDENDUM)[ \t]*$", re.MULTILINE)
+_RULE = re.compile(r"^[ \t]*[_=*-]{5,}[ \t]*$", re.MULTILINE)
+
+_SAME = {
+    "FINDING": "FINDINGS",
+    "FINDINGS AND IMPRESSION": "FINDINGS",
+    "FINDINGS/IMPRESSION": "FINDINGS",
+    "IMPRESSIONS": "IMPRESSION",
+    "IMPRESSON": "IMPRESSION",
+    "CONCLUSION": "IMPRESSION",
+    "CONCLUSIONS": "IMPRESSION",
+    "HISTORY": "INDICATION",
+    "CLINICAL HISTORY": "INDICATION",
+    "CLINICAL INDICATION": "INDICATION",
+    "CLINICAL INFORMATION": "INDICATION",
+    "INDICATIONS": "INDICATION",
+    "REASON FOR EXAM": "INDICATION",
+    "REASON FOR EXAMINATION": "INDICATION",
+    "REASON FOR THIS EXAMINATION": "INDICATION",
+    "COMPARISONS": "COMPARISON",
+    "COMPARISON STUDY": "COMPARISON",
+    "TECHNIQUES": "TECHNIQUE",
+    "EXAM": "EXAMINATION",
+}
+
+
+def report_sections(text: str) -> dict[str, str]:
+    r"""Return the sections of a report by header, in the order of the text.
+
+    Parameters
+    ----------
+    text : str
+        A whole report. A header is a line's beginning in capitals and a colon ("FINDINGS:"); the common ones are
+        also known in small letters ("Impression:").
+
+    Returns
+    -------
+    dict of str to str
+        Text of each section, white space folded to single blanks, under its header in capitals. Synonyms are
+        gathered ("CONCLUSION" is IMPRESSION, "REASON FOR EXAM" is INDICATION); a header that comes twice is joined.
+        Text before the first header has no entry, nor have headers without text.
+
+    References
+    ----------
+    In the spirit of the section parser of Johnson et al., "MIMIC-CXR", 2019, doi 10.1038/s41597-019-0322-0; unlike
+    it, there are no corrections for single studies.
+
+    Examples
+    --------
+    >>> report_sections("FINAL REPORT\n INDICATION: Cough.\n\n FINDINGS:  No\n effusion.\n\n IMPRESSION: Normal.")
+    {'INDICATION': 'Cough.', 'FINDINGS': 'No effusion.', 'IMPRESSION': 'Normal.'}
+    """
+    text = _without_banner(text)
+    headers = list(_HEADER.finditer(text))
+    sections: dict[str, str] = {}
+    for i, header in enumerate(headers):
+        name = " ".join(header[1].upper().split())
+        name = _SAME.get(name, name)
+        end = headers[i + 1].start() if i + 1 < len(headers) else len(text)
+        body = " ".join(text[header.end() : end].split())
+        if body:
+            sections[name] = f"{sections[name]} {body}" if name in sections else body
+    return sections
+
+
+def findings_and_impression(text: str) -> str:
+    """Return FINDINGS and IMPRESSION of a report as one line; the last paragraph where it has neither."""
+    sections = report_sections(text)
+    parts = [sections[name] for name in ("FINDINGS", "IMPRESSION") if name in sections]
+    if parts:
+        return " ".join(parts)
+    paragraphs = [p for p in re.split(r"\n[ \t]*\n", _without_banner(text)) if p.strip()]
+    return " ".join(paragraphs[-1].split()) if paragraphs else ""
+
+
+def _without_banner(text: str) -> str:
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    return _RULE.sub("", _BANNER.sub("", text))

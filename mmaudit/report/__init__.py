@@ -1,0 +1,13 @@
+"""Show what an audit found: a page, a plot, a model card, a notebook view and lines for a terminal.
+
+All of them are rendered from one dict, `AuditResult.summary()`: summarised first, rendered second, so that no two of
+them can disagree. Nothing here computes a statistic.
+"""
+
+from __future__ import annotations
+
+from mmaudit.report._card import render_markdown_card, render_text
+from mmaudit.report._html import render_html, render_notebook
+from mmaudit.report._plot import forest_plot
+
+__all__ = ["forest_plot", "render_html", "render_markdown_card", "render_notebook", "render_text"]

@@ -1,0 +1,184 @@
+"""The page and the notebook view: one string of HTML each, with every text from the data escaped.
+
+The page asks for nothing outside itself: style and images are inline, there is no script, and its content security
+policy forbids both, so that text from a report could not load or run anything even if the escaping failed.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import math
+from collections.abc import Callable, Mapping
+from functools import lru_cache, wraps
+from pathlib import Path
+from typing import Any
+
+from jinja2 import ChainableUndefined, Environment, FileSystemLoader, Undefined
+from markupsafe import Markup
+
+from mmaudit.report import _format as fmt
+
+TEMPLATES = Path(__file__).parent / "templates"
+_TICK_STEPS = (0.05, 0.1, 0.2, 0.25, 0.5)  # of a proportion: 5 to 50 points
+_MAX_TICKS = 7
+_MARGIN_PERCENT = 5.0  # room left and right of the scale, so that no marker is cut off
+_JPEG, _PNG = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
+
+TRAIT_KINDS = {
+    "metadata": "metadata",
+    "report": "report",
+    "image": "image",
+    "label_term": "label term",
+}
+
+
+def render_html(summary: Mapping[str, Any]) -> str:
+    """Return the report as one self-contained HTML page.
+
+    Parameters
+    ----------
+    summary : dict
+        What `AuditResult.summary()` returns. Numbers may be None or NaN.
+
+    Returns
+    -------
+    str
+        The page. It holds the sample ids and thumbnails that are in `summary`; share it as you may share those.
+    """
+    findings, others = _ranked(summary)
+    return (
+        _environment()
+        .get_template("report.html.jinja")
+        .render(s=summary, findings=findings, others=others, slices=_in_order(summary), forest=_Scale(summary))
+    )
+
+
+def render_notebook(summary: Mapping[str, Any]) -> str:
+    """Return the findings as a compact HTML fragment in the colours of the notebook it is shown in."""
+    findings, others = _ranked(summary)
+    return _environment().get_template("notebook.html.jinja").render(s=summary, findings=findings, others=others)
+
+
+def _in_order(summary: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return every slice once, in ranked order, with the anchor of its card."""
+    by_id: dict[Any, dict[str, Any]] = {}
+    for row in [*(summary.get("candidates") or []), *(summary.get("findings") or [])]:
+        by_id[row.get("slice_id")] = {**by_id.get(row.get("slice_id"), {}), **row}
+    return [{**row, "rank": k, "anchor": f"slice-{k}"} for k, row in enumerate(by_id.values(), 1)]
+
+
+def _ranked(summary: Mapping[str, Any]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Return the findings and the other candidates."""
+    confirmed = {row.get("slice_id") for row in summary.get("findings") or []}
+    rows = _in_order(summary)
+    return (
+        [row for row in rows if row.get("slice_id") in confirmed],
+        [row for row in rows if row.get("slice_id") not in confirmed],
+    )
+
+
+class _Scale:
+    """Where a gap lies on the common axis of the forest plot, as a percentage of the width.
+
+    Percentages and not pixels: each row is an SVG as wide as its table cell, so the plot follows the window without
+    shrinking its text or its markers.
+    """
+
+    def __init__(self, summary: Mapping[str, Any]) -> None:
+        keys = ("gap", "ci_low", "ci_high", "discovery_gap")
+        values = [fmt.number(row.get(key)) for row in _in_order(summary) for key in keys]
+        finite = [0.0, *(min(1.0, max(-1.0, v)) for v in values if v is not None)]
+        low, high = min(finite), max(*finite, 0.1)
+        self.step = next((s for s in _TICK_STEPS if (high - low) / s <= _MAX_TICKS - 1), _TICK_STEPS[-1])
+        # 0.3 of 0.1 is 2.9999999999999996: rounded first, or a tick too many is drawn.
+        self.first = math.floor(round(low / self.step, 9))
+        self.last = math.ceil(round(high / self.step, 9))
+        self.zero = self.at(0.0)
+
+    def at(self, value: Any) -> str:
+        """Return the place of this gap, such as "42.50%"; one beyond the scale is put on its edge."""
+        found = fmt.number(value) or 0.0
+        share = (found / self.step - self.first) / (self.last - self.first)
+        return f"{_MARGIN_PERCENT + (100 - 2 * _MARGIN_PERCENT) * min(1.0, max(0.0, share)):.2f}%"
+
+    @property
+    def ticks(self) -> list[tuple[str, str]]:
+        """Place and text of each tick."""
+        return [(self.at(k * self.step), fmt.signed(k * self.step)) for k in range(self.first, self.last + 1)]
+
+
+def _width(value: Any) -> str:
+    """Return a proportion as the width of a bar."""
+    return f"{100 * min(1.0, max(0.0, fmt.number(value) or 0.0)):.1f}%"
+
+
+def _image_uri(thumbnail: Any) -> str:
+    """Return a data URI of this base64 JPEG or PNG, or "" for anything else."""
+    if not isinstance(thumbnail, str) or not thumbnail:
+        return ""
+    try:
+        head = base64.b64decode(thumbnail, validate=True)
+    except (binascii.Error, ValueError):
+        return ""
+    for magic, kind in ((_JPEG, "jpeg"), (_PNG, "png")):
+        if head.startswith(magic):
+            return f"data:image/{kind};base64,{thumbnail}"
+    return ""
+
+
+def _finalize(value: Any) -> Any:
+    """Return what an expression in a template prints: a dash for nothing, and no control characters."""
+    if isinstance(value, Markup):
+        return value  # the output of a macro, escaped when it was made
+    if value is None or isinstance(value, Undefined):
+        return fmt.DASH
+    return fmt.clean(value)
+
+
+def _none_for_missing(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return `function` so that it gets None where the summary lacks a key."""
+
+    @wraps(function)
+    def called(*args: Any, **kwargs: Any) -> Any:
+        return function(*(None if isinstance(arg, Undefined) else arg for arg in args), **kwargs)
+
+    return called
+
+
+@lru_cache(maxsize=1)
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=ChainableUndefined,
+        finalize=_finalize,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    filters: dict[str, Callable[..., Any]] = {
+        "absent": fmt.absent,
+        "amount": fmt.amount,
+        "error_type": fmt.error_type,
+        "image_uri": _image_uri,
+        "n": fmt.count,
+        "percent": fmt.percent,
+        "plain": fmt.plain,
+        "points": fmt.points,
+        "probability": fmt.probability,
+        "pvalue": fmt.p_value,
+        "size_points": fmt.size_points,
+        "trait_kind": lambda kind: TRAIT_KINDS.get(kind, str(kind).replace("_", " ")),
+        "unstable": fmt.unstable,
+        "width": _width,
+    }
+    functions: dict[str, Callable[..., Any]] = {
+        "because": fmt.not_confirmed_because,
+        "interval": fmt.interval,
+        "number": fmt.number,
+        "signed": fmt.signed,
+    }
+    environment.filters.update({name: _none_for_missing(f) for name, f in filters.items()})
+    environment.globals.update({name: _none_for_missing(f) for name, f in functions.items()})
+    environment.globals.update(error_types=fmt.ERROR_TYPES, limits=fmt.LIMITS, not_clinical=fmt.NOT_CLINICAL)
+    return environment

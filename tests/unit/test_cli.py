@@ -1,0 +1,695 @@
+"""The command line: what it reads, what it passes on, what it says when something is wrong, and its exit codes."""
+
+import gzip
+import os
+import re
+import sys
+import tempfile
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import mmaudit
+from mmaudit import cli
+from mmaudit._errors import AuditWarning, InputError, MissingExtraError
+
+
+@pytest.fixture(autouse=True)
+def empty_folder(tmp_path, monkeypatch):
+    """Every command runs in an empty folder, so that nothing is read or written by accident."""
+    folder = tmp_path / "here"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    return folder
+
+
+@pytest.fixture
+def frame():
+    return pd.DataFrame(
+        {
+            "case": ["007", "008", "010", "011"],
+            "who": ["001", "001", "002", "003"],
+            "y": [0, 1, 1, 0],
+            "p": [0.2, 0.9, 0.4, 0.1],
+            "view": ["PA", "AP", "PA", "AP"],
+            "text": ["clear", "effusion", "effusion", "clear"],
+        }
+    )
+
+
+@pytest.fixture
+def table(frame, tmp_path):
+    path = tmp_path / "cases.csv"
+    frame.to_csv(path, index=False)
+    return path
+
+
+class FakeResult:
+    def to_folder(self, out, *, overwrite):
+        self.written = (out, overwrite)
+        out.mkdir(exist_ok=True)
+        (out / "report.html").write_text("<html>", encoding="utf-8")
+
+    def to_text(self):
+        return "1 finding: view = AP, 40 points worse.\n"
+
+
+@pytest.fixture
+def audit(monkeypatch):
+    """A stand-in for `mma.audit` that keeps what it was called with."""
+
+    class FakeAudit:
+        calls = ()
+        does = staticmethod(lambda: None)
+
+        def __call__(self, data, **options):
+            self.calls = (*self.calls, (data, options))
+            self.does()
+            self.result = FakeResult()
+            return self.result
+
+    fake = FakeAudit()
+    monkeypatch.setattr(mmaudit, "audit", fake)
+    return fake
+
+
+ROLES = ("--label", "y", "--proba", "p", "--patient", "who")
+
+
+def failed(capsys, *argv):
+    """Run a command that must fail with code 2 and say nothing on standard output; return what it said instead."""
+    assert cli.main([str(word) for word in argv]) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert "Traceback" not in said.err
+    return said.err.rstrip("\n")
+
+
+def refused(capsys, *argv):
+    """Run a command that argparse must refuse; return the lines after the usage."""
+    with pytest.raises(SystemExit) as caught:
+        cli.main([str(word) for word in argv])
+    assert caught.value.code == 2
+    said = capsys.readouterr().err
+    return said[said.index("error: ") :].rstrip("\n")
+
+
+# Help
+
+
+def test_version(capsys):
+    with pytest.raises(SystemExit) as caught:
+        cli.main(["--version"])
+    assert caught.value.code == 0
+    assert capsys.readouterr().out == f"mmaudit {mmaudit.__version__}\n"
+
+
+@pytest.mark.parametrize("command", ["audit", "demo", "lab", "phantom"])
+def test_help_of_a_command_teaches(capsys, command):
+    with pytest.raises(SystemExit) as caught:
+        cli.main([command, "--help"])
+    assert caught.value.code == 0
+    text = capsys.readouterr().out
+    assert f"example:\n  mmaudit {command}" in text
+    assert re.search(r"0 +done, whether or not anything was found\n +2 +bad input or a missing package", text)
+    assert re.search(r"130 +interrupted", text)
+
+
+@pytest.mark.parametrize("command", ["audit", "demo", "lab", "phantom"])
+def test_the_examples_in_the_help_are_accepted(capsys, monkeypatch, command):
+    with pytest.raises(SystemExit):
+        cli.main([command, "--help"])
+    text = capsys.readouterr().out.replace("\\\n", " ")
+    examples = re.findall(r"^  mmaudit (.*)$", text, flags=re.MULTILINE)
+    assert examples
+    ran = []
+    monkeypatch.setattr(cli, f"_{command}", lambda args: ran.append(args) or 0)
+    for example in examples:
+        assert cli.main(example.split()) == 0
+    assert len(ran) == len(examples)
+
+
+def test_top_help_lists_the_commands_and_the_limits_of_use(capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["--help"])
+    text = capsys.readouterr().out
+    for command in ("audit", "demo", "lab", "phantom"):
+        assert f"\n    {command} " in text
+    assert "Not for clinical use" in text
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (
+            ["audit", "t.csv", "--lable", "y", "--proba", "p"],
+            "error: the following arguments are required: --label\n"
+            "mmaudit audit: --lable is not an option. Did you mean '--label'?",
+        ),
+        (
+            ["audit", "t.csv", "--label", "y", "--proba", "p", "--meta=view"],
+            "error: unrecognized arguments: --meta=view\n"
+            "mmaudit audit: --meta is not an option. Did you mean '--metadata'?",
+        ),
+        (
+            ["demo", "--zzz"],
+            "error: unrecognized arguments: --zzz\nmmaudit demo: --zzz is not an option.",
+        ),
+        (
+            ["--versoin"],
+            "error: the following arguments are required: COMMAND\n"
+            "mmaudit: --versoin is not an option. Did you mean '--version'?",
+        ),
+        ([], "error: the following arguments are required: COMMAND"),
+        (["demo", "--patients", "many"], "error: argument --patients: invalid int value: 'many'"),
+        (["demo", "--", "--port", "1"], "error: only 'mmaudit lab' passes on what follows '--', got: --port 1"),
+    ],
+)
+def test_a_wrong_option_is_refused_with_the_nearest(capsys, argv, said):
+    assert refused(capsys, *argv) == said
+
+
+def test_options_are_not_guessed_from_abbreviations(capsys):
+    assert "unrecognized arguments: --pat who" in refused(
+        capsys, "audit", "t.csv", "--label", "y", "--proba", "p", "--pat", "who"
+    )
+
+
+# audit: what is read
+
+
+def test_audit_passes_on_roles_and_options(capsys, audit, table, empty_folder):
+    code = cli.main(
+        [
+            *("audit", str(table), *ROLES, "--id", "case", "--report", "text", "--metadata", "view, who"),
+            *("--modalities", "report,metadata", "--n-slices", "5", "--alpha", "0.1", "--threshold", "0.4"),
+            *("--random-state", "3", "--out", "results/first"),
+        ]
+    )
+    assert code == 0
+    ((data, options),) = audit.calls
+    assert options == {
+        "modalities": ("report", "metadata"),
+        "n_slices": 5,
+        "alpha": 0.1,
+        "threshold": 0.4,
+        "random_state": 3,
+        "progress": True,
+    }
+    assert data.sample_id.tolist() == ["007", "008", "010", "011"]
+    assert data.patient_id.tolist() == ["001", "001", "002", "003"]
+    assert data.y_proba.tolist() == [0.2, 0.9, 0.4, 0.1]
+    assert data.reports.tolist() == ["clear", "effusion", "effusion", "clear"]
+    assert data.metadata.columns.tolist() == ["view", "who"]
+    assert data.name == "cases"
+    assert audit.result.written == (Path("results/first"), False)
+    said = capsys.readouterr()
+    assert said.out == (
+        "1 finding: view = AP, 40 points worse.\n\n"
+        f"The report is {Path('results/first/report.html')}; the tables lie beside it.\n"
+    )
+    assert said.err == ""
+
+
+def test_audit_by_default(audit, table, empty_folder):
+    assert cli.main(["audit", str(table), *ROLES, "--quiet"]) == 0
+    ((data, options),) = audit.calls
+    assert options == {
+        "modalities": "auto",
+        "n_slices": 10,
+        "alpha": 0.05,
+        "threshold": 0.5,
+        "random_state": 0,
+        "progress": False,
+    }
+    assert data.modalities == ()
+    assert (empty_folder / "mmaudit-audit" / "report.html").is_file()
+
+
+def test_the_row_number_is_the_id_even_if_a_column_looks_like_one(audit, frame, tmp_path):
+    path = tmp_path / "t.csv"
+    frame.rename(columns={"case": "sample_id"}).to_csv(path, index=False)
+    assert cli.main(["audit", str(path), *ROLES]) == 0
+    assert audit.calls[0][0].sample_id.tolist() == [0, 1, 2, 3]
+
+
+def test_images_are_looked_for_below_the_root(audit, frame, tmp_path):
+    frame["path"] = ["a.png", "01", None, "c.png"]
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    argv = ["audit", str(tmp_path / "t.csv"), *ROLES, "--image", "path", "--image-root", str(tmp_path)]
+    assert cli.main(argv) == 0
+    images = audit.calls[0][0].images
+    assert images.paths == ["a.png", "01", None, "c.png"]
+    assert images.root == tmp_path.resolve()
+
+
+WRITERS = {
+    "t.csv": lambda frame, path: frame.to_csv(path, index=False),
+    "T.CSV": lambda frame, path: frame.to_csv(path, index=False),
+    "t.csv.gz": lambda frame, path: frame.to_csv(path, index=False),
+    "t.tsv": lambda frame, path: frame.to_csv(path, index=False, sep="\t"),
+    "t.tsv.gz": lambda frame, path: frame.to_csv(path, index=False, sep="\t"),
+    "bom.csv": lambda frame, path: frame.to_csv(path, index=False, encoding="utf-8-sig"),
+    "t.parquet": lambda frame, path: frame.to_parquet(path),
+}
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_every_kind_of_table_is_read_alike(frame, tmp_path, name):
+    frame.loc[0, "text"] = 'quoted, "with"\na line break and é'
+    WRITERS[name](frame, tmp_path / name)
+    read = cli.read_table(tmp_path / name, text_columns=("case", "who", None))
+    pd.testing.assert_frame_equal(read, frame, check_dtype=False)
+    assert read["case"].tolist() == frame["case"].tolist()
+    assert read.index.tolist() == [0, 1, 2, 3]
+
+
+def test_a_named_index_of_a_parquet_file_is_a_column(frame, tmp_path):
+    frame.set_index("case").to_parquet(tmp_path / "t.parquet")
+    read = cli.read_table(tmp_path / "t.parquet")
+    assert read["case"].tolist() == frame["case"].tolist()
+    assert read.index.tolist() == [0, 1, 2, 3]
+
+
+def test_a_missing_patient_is_missing_and_not_called_nan(capsys, audit, frame, tmp_path):
+    frame.loc[1, "who"] = None
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    said = failed(capsys, "audit", tmp_path / "t.csv", *ROLES)
+    assert said.startswith("mmaudit audit: --patient: expected a patient for every sample, got 1 missing values.")
+
+
+def write(path, content):
+    path.write_bytes(content)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        (
+            "t.xlsx",
+            b"",
+            "expected a file that ends in .csv, .csv.gz, .tsv, .tsv.gz or .parquet, got the name 't.xlsx'. "
+            "Convert the table, for example with pandas: df.to_csv('cases.csv', index=False).",
+        ),
+        ("t.parquet.gz", b"", "expected a file that ends in .csv, .csv.gz, .tsv, .tsv.gz or .parquet, got the name"),
+        ("t.csv", b"", "expected a header and rows, got an empty file. Export the table again."),
+        ("t.csv", b"a,b\n1,\xff\n", "expected text in UTF-8, got bytes that are not. Save the table as UTF-8."),
+        (
+            "t.csv",
+            b"a,b\n1,2\n1,2,3\n",
+            "expected the same number of fields in every row, got a csv file that breaks this "
+            "(Error tokenizing data. C error: Expected 2 fields in line 3, saw 3). "
+            "Quote texts that hold the separator or a line break.",
+        ),
+        (
+            "t.csv",
+            b"y;p\n1;0,5\n",
+            "expected fields separated by commas, got one column with semicolons in its name. "
+            "Export it with commas, or with tabs and the ending .tsv.",
+        ),
+        (
+            "t.csv.gz",
+            b"no gzip",
+            "expected a whole csv file, got one that cannot be read (BadGzipFile). Export it again.",
+        ),
+        (
+            "t.csv.gz",
+            gzip.compress(b"y,p,who\n" + os.urandom(9_999).hex().encode())[:999],
+            "expected a whole csv file, got one that cannot be read (EOFError). Export it again.",
+        ),
+        (
+            "t.parquet",
+            b"PAR1 no",
+            "expected a whole parquet file, got one that cannot be read (ArrowInvalid). Export it again.",
+        ),
+    ],
+)
+def test_a_table_that_cannot_be_read(capsys, audit, empty_folder, tmp_path, name, content, message):
+    said = failed(capsys, "audit", write(tmp_path / name, content), *ROLES)
+    assert said.startswith(f"mmaudit audit: TABLE: {message}")
+    assert not audit.calls
+    assert list(empty_folder.iterdir()) == []
+
+
+def test_a_table_that_is_not_there(capsys, audit, empty_folder, tmp_path):
+    (tmp_path / "folder.csv").mkdir()
+    assert failed(capsys, "audit", "none.csv", *ROLES) == (
+        "mmaudit audit: TABLE: expected a file, got 'none.csv', where there is none. "
+        "Check the path and the current folder."
+    )
+    assert failed(capsys, "audit", tmp_path / "folder.csv", *ROLES) == (
+        "mmaudit audit: TABLE: expected a file, got a folder. Check the path and the current folder."
+    )
+    assert list(empty_folder.iterdir()) == []
+
+
+def test_a_table_without_rows(capsys, audit, tmp_path):
+    said = failed(capsys, "audit", write(tmp_path / "t.csv", b"y,p,who\n"), *ROLES)
+    assert said == (
+        "mmaudit audit: TABLE: expected at least one row, got an empty table. Check the filter that made it."
+    )
+
+
+# audit: what is refused
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (
+            ["--label", "Y_", "--proba", "p"],
+            "--label: expected the name of a column of the table, got 'Y_', which it does not have. "
+            "Its columns are: case, who, y, p, view, text. Did you mean 'y'?",
+        ),
+        (
+            ["--label", "y", "--proba", "view"],
+            "--proba: expected numbers in [0, 1], got values that are not numbers. Convert the column to float.",
+        ),
+        (
+            [*ROLES, "--metadata", "view,veiw"],
+            "--metadata: expected the name of a column of the table, got 'veiw', which it does not have. "
+            "Its columns are: case, who, y, p, view, text. Did you mean 'view'?",
+        ),
+        (
+            [*ROLES, "--id", "who"],
+            "--id: expected unique names, got 1 duplicate ids. Drop repeated rows, or df.reset_index(drop=True).",
+        ),
+        (
+            [*ROLES, "--image-root", "."],
+            "--image-root: expected --image beside it, got --image-root alone. Name the column of paths too.",
+        ),
+        (
+            [*ROLES, "--image", "view", "--image-root", "nowhere"],
+            "--image-root: expected an existing folder, got one that does not exist. Check the path.",
+        ),
+        (
+            [*ROLES, "--modalities", "image,reports"],
+            "--modalities: expected auto, or some of image, report, metadata, got 'reports'. "
+            "Separate with commas. Did you mean 'report'?",
+        ),
+        (
+            [*ROLES, "--modalities", ","],
+            "--modalities: expected auto, or some of image, report, metadata, got nothing. Separate with commas.",
+        ),
+    ],
+)
+def test_bad_input_names_the_option_that_was_typed(capsys, audit, table, empty_folder, argv, message):
+    if "--patient" not in argv:
+        argv = [*argv, "--patient", "who"]
+    assert failed(capsys, "audit", table, *argv) == f"mmaudit audit: {message}"
+    assert not audit.calls
+    assert list(empty_folder.iterdir()) == []
+
+
+def test_an_out_that_holds_files_is_left_alone(capsys, audit, table, empty_folder):
+    (empty_folder / "out").mkdir()
+    (empty_folder / "out" / "mine.txt").write_text("mine", encoding="utf-8")
+    assert failed(capsys, "audit", table, *ROLES, "--out", "out") == (
+        "mmaudit audit: --out: expected a new or empty folder, got 'out', which holds files. "
+        "Give another name, or --overwrite."
+    )
+    assert not audit.calls
+    assert [path.name for path in (empty_folder / "out").iterdir()] == ["mine.txt"]
+
+
+def test_overwrite_is_passed_on(audit, table, empty_folder):
+    (empty_folder / "out").mkdir()
+    (empty_folder / "out" / "report.html").write_text("old", encoding="utf-8")
+    assert cli.main(["audit", str(table), *ROLES, "--out", "out", "--overwrite"]) == 0
+    assert audit.result.written == (Path("out"), True)
+
+
+@pytest.mark.parametrize("out", ["file", "file/below"])
+def test_an_out_that_is_a_file_is_refused_before_any_work(capsys, audit, empty_folder, out):
+    (empty_folder / "file").write_text("mine", encoding="utf-8")
+    # The table does not exist either: --out is judged first.
+    said = failed(capsys, "audit", "none.csv", *ROLES, "--out", out)
+    assert said.startswith("mmaudit audit: --out: expected a folder")
+    assert (empty_folder / "file").read_text(encoding="utf-8") == "mine"
+
+
+def test_an_out_that_cannot_be_written_is_refused_before_any_work(capsys, audit, monkeypatch):
+    def refuse(*args, **options):
+        raise PermissionError(13, "Permission denied")
+
+    # Taking the permission away would not stop root, who runs tests in containers.
+    monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
+    said = failed(capsys, "audit", "none.csv", *ROLES, "--out", "deep/below")
+    assert said.startswith(
+        "mmaudit audit: --out: expected a folder that can be written, got one that cannot (Permission"
+    )
+    assert not Path("deep").exists()
+
+
+# What goes wrong on the way
+
+
+def test_warnings_are_one_line_each_and_said_once(capsys, audit, table):
+    def warn():
+        for _ in range(3):
+            warnings.warn("image: expected 8-bit images,\n got 2 of 4 with more.", AuditWarning, stacklevel=1)
+
+    audit.does = warn
+    assert cli.main(["audit", str(table), "--label", "y", "--proba", "p"]) == 0
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 2
+    assert lines[0].startswith("warning: --patient: expected a column that says which samples belong to one patient")
+    assert lines[1] == "warning: --image: expected 8-bit images, got 2 of 4 with more."
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (
+            InputError("n_slices", "1 to 15", "99", "Use 10."),
+            2,
+            "mmaudit audit: --n-slices: expected 1 to 15, got 99. Use 10.",
+        ),
+        (
+            MissingExtraError("reading DICOM files", "pydicom", "dicom"),
+            2,
+            "mmaudit audit: reading DICOM files needs the package pydicom. "
+            'Install it with: pip install "mmaudit[dicom]"',
+        ),
+        (
+            KeyboardInterrupt(),
+            130,
+            "mmaudit: interrupted. Nothing was left half-written: files appear only once they are complete.",
+        ),
+    ],
+    ids=["input", "extra", "interrupt"],
+)
+def test_errors_become_a_line_and_a_code(capsys, audit, table, empty_folder, error, code, said):
+    def fail():
+        raise error
+
+    audit.does = fail
+    assert cli.main(["audit", str(table), *ROLES]) == code
+    assert capsys.readouterr().err == f"{said}\n"
+    assert list(empty_folder.iterdir()) == []
+
+
+def test_an_error_nobody_foresaw_keeps_its_traceback(audit, table):
+    def fail():
+        raise RuntimeError("a bug")
+
+    audit.does = fail
+    with pytest.raises(RuntimeError, match=r"^a bug$"):
+        cli.main(["audit", str(table), *ROLES])
+
+
+def test_an_audit_from_table_to_folder(capsys, tmp_path, empty_folder):
+    rng = np.random.default_rng(0)
+    n = 300
+    view = rng.choice(["PA", "AP"], n, p=[0.7, 0.3])
+    y = rng.integers(0, 2, n)
+    right = rng.random(n) < np.where(view == "AP", 0.3, 0.95)
+    frame = pd.DataFrame({"y": y, "p": np.where(right, y, 1 - y) * 0.8 + 0.1, "who": np.arange(n) // 2, "view": view})
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    argv = ["audit", str(tmp_path / "t.csv"), *ROLES, "--metadata", "view", "--quiet"]
+    assert cli.main(argv) == 0
+    said = capsys.readouterr()
+    assert "view = AP" in said.out
+    assert said.err == ""
+    written = {path.name for path in (empty_folder / "mmaudit-audit").iterdir()}
+    assert written == {"candidates.csv", "findings.csv", "membership.parquet", "result.json", "report.html"}
+    assert "--out: expected a new or empty folder" in failed(capsys, *argv)
+    assert cli.main([*argv, "--overwrite"]) == 0
+
+
+# demo
+
+
+@pytest.fixture
+def phantom(monkeypatch, frame):
+    calls = []
+
+    def load_phantom(**options):
+        calls.append(options)
+        return mmaudit.AuditData.from_frame(frame, label="y", y_proba="p", patient_id="who", metadata=["view"])
+
+    monkeypatch.setattr(mmaudit.datasets, "load_phantom", load_phantom, raising=False)
+    return calls
+
+
+def test_demo_shows_data_findings_and_report(capsys, audit, phantom):
+    assert cli.main(["demo", "--out", "shown", "--patients", "50", "--random-state", "7"]) == 0
+    assert phantom == [{"n_patients": 50, "random_state": 7}]
+    ((_, options),) = audit.calls
+    assert options["random_state"] == 7
+    out = capsys.readouterr().out
+    assert out.startswith("AuditData: 4 samples of 3 patients\n")
+    assert "1 finding: view = AP" in out
+    assert out.endswith(f"The report is {Path('shown/report.html')}; the tables lie beside it.\n")
+
+
+def test_demo_replaces_its_own_folder_but_no_other(capsys, audit, phantom):
+    assert cli.main(["demo"]) == 0
+    assert cli.main(["demo"]) == 0
+    assert audit.result.written == (Path("demo-audit"), True)
+    capsys.readouterr()
+    assert failed(capsys, "demo", "--out", "demo-audit") == (
+        "mmaudit demo: --out: expected a new or empty folder, got 'demo-audit', which holds files. "
+        "Give another name, or --overwrite."
+    )
+    assert cli.main(["demo", "--out", "demo-audit", "--overwrite"]) == 0
+
+
+# lab
+
+
+@pytest.fixture
+def notebooks(monkeypatch, tmp_path):
+    folder = tmp_path / "packaged"
+    (folder / "data").mkdir(parents=True)
+    (folder / ".ipynb_checkpoints").mkdir()
+    for name in ("02_second.ipynb", "01_first.ipynb", "data/table.csv", ".ipynb_checkpoints/x.ipynb"):
+        (folder / name).write_text(f"packaged {name}", encoding="utf-8")
+    monkeypatch.setattr(cli, "_packaged_notebooks", lambda: folder)
+    return folder
+
+
+@pytest.fixture
+def server(monkeypatch):
+    started = []
+    monkeypatch.setattr(cli, "_become", lambda command, folder: started.append((command, folder)) or 0)
+    return started
+
+
+def files_below(folder):
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+def test_lab_copies_and_starts_on_the_first_notebook(capsys, notebooks, server):
+    assert cli.main(["lab"]) == 0
+    folder = Path("mmaudit-notebooks")
+    assert files_below(folder) == ["01_first.ipynb", "02_second.ipynb", str(Path("data/table.csv"))]
+    assert (folder / "01_first.ipynb").read_text(encoding="utf-8") == "packaged 01_first.ipynb"
+    assert capsys.readouterr().out == "Notebooks are in mmaudit-notebooks; begin with 01_first.ipynb.\n"
+    ((command, started_in),) = server
+    assert command[:4] == [sys.executable, "-m", "jupyterlab", "01_first.ipynb"]
+    assert started_in == folder
+    assert "--no-browser" not in command
+    assert "--LabApp.news_url=None" in command
+
+
+def test_lab_passes_on_what_follows_two_dashes(notebooks, server):
+    assert cli.main(["lab", "mine", "--no-browser", "--", "--port", "9999", "--out"]) == 0
+    ((command, folder),) = server
+    assert folder == Path("mine")
+    assert "--no-browser" in command
+    assert command[-3:] == ["--port", "9999", "--out"]
+
+
+def test_lab_keeps_what_a_learner_changed_and_says_so(capsys, notebooks, server):
+    Path("mine").mkdir()
+    Path("mine/01_first.ipynb").write_text("my answer", encoding="utf-8")
+    assert cli.main(["lab", "mine", "--copy-only"]) == 0
+    assert Path("mine/01_first.ipynb").read_text(encoding="utf-8") == "my answer"
+    assert Path("mine/02_second.ipynb").is_file()
+    assert capsys.readouterr().err == (
+        f"kept your {Path('mine/01_first.ipynb')}: it differs from the packaged one. "
+        "To get that one, rename yours and run this again.\n"
+    )
+    assert not server
+
+
+def test_lab_again_says_nothing_of_unchanged_files(capsys, notebooks, server):
+    assert cli.main(["lab", "mine", "--copy-only"]) == 0
+    assert cli.main(["lab", "mine", "--copy-only"]) == 0
+    assert capsys.readouterr().err == ""
+
+
+def test_lab_without_jupyterlab(capsys, monkeypatch, notebooks, server, empty_folder):
+    monkeypatch.setitem(sys.modules, "jupyterlab", None)
+    assert failed(capsys, "lab") == (
+        'mmaudit lab: mmaudit lab needs the package jupyterlab. Install it with: pip install "mmaudit[lab]"'
+    )
+    assert list(empty_folder.iterdir()) == []
+    assert not server
+    assert cli.main(["lab", "--copy-only"]) == 0
+
+
+def test_lab_into_a_file(capsys, notebooks, server):
+    Path("mine").write_text("mine", encoding="utf-8")
+    assert failed(capsys, "lab", "mine") == (
+        "mmaudit lab: FOLDER: expected a folder, got 'mine', which is a file. Give another name."
+    )
+
+
+# phantom
+
+
+@pytest.fixture
+def write_phantom(monkeypatch):
+    calls = []
+    monkeypatch.setattr(
+        mmaudit.datasets, "write_phantom", lambda out, **options: calls.append((out, options)), raising=False
+    )
+    return calls
+
+
+def test_phantom_passes_on_its_options(capsys, write_phantom):
+    argv = ["phantom", "cases", "--patients", "20", "--image-size", "64", "--random-state", "5", "--quiet"]
+    assert cli.main(argv) == 0
+    options = {"n_patients": 20, "image_size": 64, "random_state": 5, "progress": False}
+    assert write_phantom == [(Path("cases"), options)]
+    assert capsys.readouterr().out == (
+        f"Wrote the phantom cases to cases; {Path('cases/README.txt')} says how to audit them.\n"
+    )
+
+
+def test_phantom_into_what_holds_files(capsys):
+    Path("mine").mkdir()
+    Path("mine/file").touch()
+    assert failed(capsys, "phantom", "mine", "--patients", "2") == (
+        "mmaudit phantom: OUT: expected a new or an empty folder, got one that is not empty. "
+        "Choose another name, or remove it first."
+    )
+    assert [path.name for path in Path("mine").iterdir()] == ["file"]
+
+
+def test_the_command_in_the_phantoms_readme_works(capsys, monkeypatch):
+    assert cli.main(["phantom", "cases", "--patients", "60", "--image-size", "64", "--quiet"]) == 0
+    monkeypatch.chdir("cases")
+    (command,) = [
+        line for line in Path("README.txt").read_text(encoding="utf-8").splitlines() if line.startswith("mmaudit audit")
+    ]
+    capsys.readouterr()
+    assert cli.main([*command.split()[1:], "--quiet", "--out", "audited"]) == 0
+    assert "The report is" in capsys.readouterr().out
+    assert Path("audited/report.html").is_file()
+
+
+def test_phantom_below_a_file(capsys, write_phantom, empty_folder):
+    Path("file").write_text("mine", encoding="utf-8")
+    said = failed(capsys, "phantom", "file/below")
+    assert said.startswith(
+        "mmaudit phantom: OUT: expected a place that can be written to, got 'file/below', which cannot"
+    )
+    assert not write_phantom
+    assert [path.name for path in empty_folder.iterdir()] == ["file"]

@@ -1,0 +1,637 @@
+"""AuditData: what it accepts, what it refuses and in which words, and that no patient is on both sides of a split."""
+
+import copy
+import pickle
+import re
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import mmaudit as mma
+from mmaudit._errors import AuditWarning, InputError, UnknownKeywordError
+from mmaudit.data import NO_PATIENT_ID, check_labels, check_proba
+from mmaudit.images import GrayImage
+
+
+@pytest.fixture
+def frame():
+    return pd.DataFrame(
+        {
+            "label": [0, 1, 1, 0, 1, 0],
+            "proba": [0.2, 0.9, 0.4, 0.1, 0.8, 0.6],
+            "patient": ["a", "a", "b", "c", "d", "d"],
+            "view": ["PA", "AP", "PA", None, "AP", "PA"],
+            "age": [40, 41, 50, 60, 70, 71],
+            "report": ["clear", "effusion", "small effusion", "clear lungs", "large", "clear"],
+        },
+        index=["s1", "s2", "s3", "s4", "s5", "s6"],
+    )
+
+
+@pytest.fixture
+def data(frame):
+    return make(
+        frame, report="report", metadata=["view", "age"], embeddings={"image": np.eye(6)}, card={"licence": "CC0"}
+    )
+
+
+def make(frame, **keywords):
+    return mma.AuditData.from_frame(frame, **{"label": "label", "y_proba": "proba", "patient_id": "patient"} | keywords)
+
+
+def message_of(frame, **keywords):
+    with pytest.raises(InputError) as caught:
+        make(frame, **keywords)
+    return str(caught.value)
+
+
+# What it holds
+
+
+def test_roles_are_read_from_the_columns(data, frame):
+    assert (data.n_samples, len(data), data.n_patients) == (6, 6, 4)
+    assert data.y_true.dtype == np.int8
+    assert data.y_proba.dtype == np.float64
+    np.testing.assert_array_equal(data.y_true, frame["label"])
+    np.testing.assert_array_equal(data.y_proba, frame["proba"])
+    assert data.patient_id.tolist() == ["a", "a", "b", "c", "d", "d"]
+    assert data.sample_id.tolist() == frame.index.tolist()
+    assert data.reports[2] == "small effusion"
+    assert data.modalities == ("image", "report", "metadata")
+    assert data.embeddings["image"].dtype == np.float32
+    assert data.label_name == "label"
+    assert data.card["licence"] == "CC0"
+
+
+def test_repr_says_what_was_loaded(data):
+    assert repr(data).splitlines() == [
+        "AuditData: 6 samples of 4 patients",
+        "  label        label: 3 of 6 are 1 (50 %)",
+        "  probability  0.10 to 0.90; wrong at 0.5: 2 of 6 (33 %)",
+        "  reports      median 1 words",
+        "  metadata     view (2 values, 1 missing), age (numeric)",
+        "  embedding    image: 6 dimensions",
+    ]
+
+
+def test_repr_shows_no_ids(frame):
+    frame["patient"] = [f"patient-{k}" for k in range(6)]
+    frame.index = [f"sample-{k}" for k in range(6)]
+    text = repr(make(frame, name="ward 3"))
+    assert text.startswith("AuditData 'ward 3': 6 samples")
+    assert "patient-" not in text
+    assert "sample-" not in text
+
+
+def test_repr_without_predictions_says_how_to_add_them(frame):
+    assert "probability  none yet; add it with .with_predictions(...)" in repr(make(frame, y_proba=None))
+
+
+def test_sample_ids_come_from_a_column_if_one_is_named(frame):
+    frame["dicom"] = list("uvwxyz")
+    assert make(frame, sample_id="dicom").sample_id.tolist() == list("uvwxyz")
+
+
+def test_a_single_metadata_column_may_be_a_string(frame):
+    assert make(frame, metadata="view").metadata.columns.tolist() == ["view"]
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        [False, True],
+        np.array([0, 1], dtype=np.uint8),
+        [0.0, 1.0],
+        pd.Series([0, 1], dtype="Int64"),
+        pd.Series([False, True], dtype="boolean"),
+        pd.Series([0, 1], dtype=object),
+        pd.Series([False, True], dtype=object),
+        pd.Series([0, 1], dtype="category"),
+    ],
+)
+def test_zero_and_one_are_taken_in_every_dtype(values):
+    labels = check_labels(values)
+    assert labels.dtype == np.int8
+    assert labels.tolist() == [0, 1]
+
+
+def test_metadata_dtypes_become_numbers_or_words():
+    frame = pd.DataFrame(
+        {
+            "label": [0, 1, 1],
+            "patient": list("abc"),
+            "day": pd.to_datetime(["2019-12-31", None, "2021-01-01"]),
+            "zoned": pd.to_datetime(["2019-12-31", None, "2021-01-01"], utc=True),
+            "icu": [True, False, True],
+            "icu_or_unknown": pd.array([True, None, False], dtype="boolean"),
+            "count": pd.array([1, None, 3], dtype="Int64"),
+            "view": [" PA ", "  ", None],
+            "ward": pd.Categorical(["u", None, "v"]),
+            "mixed": [1, "a", None],
+        }
+    )
+    columns = frame.columns[2:].tolist()
+    metadata = make(frame, y_proba=None, metadata=columns).metadata
+    assert metadata.columns.tolist() == columns
+    for numeric, expected in (
+        ("day", [2019, np.nan, 2021]),
+        ("zoned", [2019, np.nan, 2021]),
+        ("count", [1, np.nan, 3]),
+    ):
+        assert metadata[numeric].dtype == np.float64
+        np.testing.assert_array_equal(metadata[numeric], expected)
+    assert metadata["icu"].tolist() == ["yes", "no", "yes"]
+    words = {
+        "icu_or_unknown": ["yes", None, "no"],
+        "view": ["PA", None, None],
+        "ward": ["u", None, "v"],
+        "mixed": ["1", "a", None],
+    }
+    for column, expected in words.items():
+        assert [None if pd.isna(v) else v for v in metadata[column]] == expected
+
+
+def test_missing_reports_are_empty_texts_and_warned_about(frame):
+    frame.loc[["s1", "s4"], "report"] = [None, "  "]
+    expected = (
+        "report: expected a text for every sample, got 2 of 6 empty reports. These samples take part without a "
+        "report: a word they lack may only mean that nothing was written."
+    )
+    with pytest.warns(AuditWarning, match=f"^{re.escape(expected)}$"):
+        data = make(frame, report="report")
+    assert data.reports[0] == ""
+    assert "reports      median 1 words, 2 empty" in repr(data)
+
+
+def test_without_patients_it_warns_once_and_loudly(frame):
+    with pytest.warns(AuditWarning, match=f"^{re.escape(NO_PATIENT_ID)}$") as caught:
+        data = make(frame, patient_id=None)
+    assert len(caught) == 1
+    assert caught[0].filename == __file__
+    assert not data.has_patient_id
+    assert data.n_patients == 6
+    assert repr(data).startswith("AuditData: 6 samples of unknown patients (each its own)")
+
+
+def test_complete_data_warn_of_nothing(frame):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        make(frame, report="report", metadata=["view", "age"])
+
+
+def test_numbers_as_patients_are_names(frame):
+    frame["patient"] = [7, 7, 8, 9, 10, 10]
+    assert make(frame).patient_id.tolist() == ["7", "7", "8", "9", "10", "10"]
+
+
+class TwoGreys:
+    """Images that are no files."""
+
+    def __init__(self, values):
+        self.values = list(values)
+
+    def __len__(self):
+        return len(self.values)
+
+    def read(self, index, *, max_side_px=None):
+        return GrayImage(np.full((2, 2), self.values[index], dtype=np.float32), 2, 2, 8)
+
+    def take(self, indices):
+        return TwoGreys(self.values[i] for i in indices)
+
+
+def test_images_that_are_no_files(frame):
+    data = make(frame, images=TwoGreys([0, 0.1, 0.2, 0.3, 0.4, 0.5]))
+    assert data.modalities == ("image",)
+    assert data.image("s5").max() == pytest.approx(0.4)
+    assert data.subset([4, 0]).image("s5").max() == pytest.approx(0.4)
+    assert "images       6, opened when needed" in repr(data)
+
+
+def test_an_image_of_data_without_images(data):
+    with pytest.raises(InputError, match=r"^image: expected data with images, got data without\. Load the data with"):
+        data.image("s1")
+
+
+# What it refuses
+
+
+@pytest.mark.parametrize(
+    ("keywords", "message"),
+    [
+        (
+            {"label": "lable"},
+            "label: expected the name of a column of the table, got 'lable', which it does not have. "
+            "Its columns are: label, proba, patient, view, age, report. Did you mean 'label'?",
+        ),
+        (
+            {"patient_id": "Patients"},
+            "patient_id: expected the name of a column of the table, got 'Patients', which it does not have. "
+            "Its columns are: label, proba, patient, view, age, report. Did you mean 'patient'?",
+        ),
+        (
+            {"metadata": ["view", "zzz"]},
+            "metadata[1]: expected the name of a column of the table, got 'zzz', which it does not have. "
+            "Its columns are: label, proba, patient, view, age, report.",
+        ),
+        (
+            {"image": "view", "images": TwoGreys([0] * 6)},
+            "images: expected either image or images, got both. Leave one of them out.",
+        ),
+        ({"images": TwoGreys([0] * 5)}, "images: expected 6 images, got 5. Give one image a row."),
+        (
+            {"sample_id": "patient"},
+            "sample_id: expected unique names, got 2 duplicate ids. Drop repeated rows, or df.reset_index(drop=True).",
+        ),
+        ({"sample_id": "view"}, "sample_id: expected a name for each sample, got missing values. Fill them in."),
+        (
+            {"patient_id": "view"},
+            "patient_id: expected a patient for every sample, got 1 missing values. "
+            "Fill them in, or give each of these samples a patient id of its own.",
+        ),
+        (
+            {"label": "age"},
+            "label: expected the values 0 and 1, got 6 different values, such as 40, 41, 50, 60, 70. "
+            "Map them first, for example (df[label] == 'positive').astype(int).",
+        ),
+        (
+            {"y_proba": "report"},
+            "y_proba: expected numbers in [0, 1], got values that are not numbers. Convert the column to float.",
+        ),
+        (
+            {"embeddings": {"images": np.eye(6)}},
+            "embeddings['images']: expected one of image, report, metadata, got another name. "
+            "Rename it. Did you mean 'image'?",
+        ),
+        (
+            {"embeddings": {"image": np.eye(5)}},
+            "embeddings['image']: expected shape (6, n_dimensions), got (5, 5). Give one row a sample, in order.",
+        ),
+        (
+            {"embeddings": {"image": np.zeros(6)}},
+            "embeddings['image']: expected shape (6, n_dimensions), got (6,). Give one row a sample, in order.",
+        ),
+        (
+            {"embeddings": {"image": np.zeros((6, 0))}},
+            "embeddings['image']: expected shape (6, n_dimensions), got (6, 0). Give one row a sample, in order.",
+        ),
+        (
+            {"embeddings": {"report": np.diag([1, 1, np.nan, 1, np.inf, 1])}},
+            "embeddings['report']: expected finite numbers, got NaN or infinity in 2 rows. Encode them again.",
+        ),
+        (
+            {"embeddings": {"image": [["a"]] * 6}},
+            "embeddings['image']: expected an array of numbers, got something else. Stack it: numpy.stack(X).",
+        ),
+        (
+            {"embeddings": {"image": pd.DataFrame(np.eye(6))}},
+            "embeddings['image']: expected the rows of the table, got another index. Reindex it: X.loc[df.index].",
+        ),
+    ],
+)
+def test_a_bad_argument_is_named_with_what_to_do(frame, keywords, message):
+    assert message_of(frame, **keywords) == message
+
+
+def test_a_table_without_rows(frame):
+    assert message_of(frame.iloc[:0]) == (
+        "df: expected at least one row, got an empty table. Check the filter that made it."
+    )
+
+
+def test_no_table_at_all():
+    with pytest.raises(
+        TypeError, match=r"^df: expected a pandas DataFrame, got dict\. Convert it with pandas\.DataFrame"
+    ):
+        mma.AuditData.from_frame({"label": [0, 1]}, label="label")
+
+
+def test_an_index_with_repetitions(frame):
+    frame.index = ["s1", "s1", "s1", "s4", "s5", "s6"]
+    assert message_of(frame) == (
+        "sample_id: expected a table with a unique index, got 2 duplicate ids. "
+        "Drop repeated rows, or df.reset_index(drop=True)."
+    )
+
+
+def test_a_column_name_that_occurs_twice(frame):
+    frame.columns = ["label", "proba", "patient", "view", "label", "report"]
+    assert message_of(frame) == (
+        "label: expected a column name that occurs once, got 'label' more than once. Rename the columns."
+    )
+
+
+def test_many_columns_are_cut_short(frame):
+    wide = pd.concat([frame, pd.DataFrame(0, index=frame.index, columns=[f"c{k}" for k in range(10)])], axis=1)
+    assert (
+        "Its columns are: label, proba, patient, view, age, report, c0, c1, c2, c3, c4, c5 and 4 more."
+        in message_of(wide, label="zzz")
+    )
+
+
+def test_reports_that_are_all_empty(frame):
+    frame["report"] = ["", None, " ", "\n", np.nan, ""]
+    assert message_of(frame, report="report") == (
+        "report: expected at least one report with text, got only empty ones. Check the report column."
+    )
+
+
+def test_an_unknown_keyword_is_hinted_at(frame):
+    with pytest.raises(UnknownKeywordError, match=r"^patientid: .*Did you mean 'patient_id'\? Check the spelling\.$"):
+        mma.AuditData.from_frame(frame, label="label", patientid="patient")
+
+
+@pytest.mark.parametrize(
+    ("values", "got"),
+    [
+        (["pos", "neg", "pos"], "2 different values, such as 'neg', 'pos'"),
+        (["0", "1", "1"], "2 different values, such as '0', '1'"),
+        ([0, 1, 2], "3 different values, such as 0, 1, 2"),
+        ([-1, 1, 1], "2 different values, such as -1, 1"),
+        ([0.0, 0.5, 1.0], "3 different values, such as 0.0, 0.5, 1.0"),
+    ],
+)
+def test_labels_that_are_not_0_and_1(values, got):
+    with pytest.raises(
+        InputError, match=f"^label: expected the values 0 and 1, got {re.escape(got)}\\. Map them first"
+    ):
+        check_labels(values)
+
+
+def test_labels_that_are_missing():
+    expected = (
+        "label: expected 0 or 1 for every sample, got 2 missing values (NaN). "
+        "Leave these rows out, or decide what they mean: df = df.dropna(subset=[label])."
+    )
+    with pytest.raises(InputError, match=f"^{re.escape(expected)}$"):
+        check_labels([0, None, 1, np.nan])
+
+
+@pytest.mark.parametrize("only", [0, 1])
+def test_labels_of_one_class(only):
+    expected = (
+        f"label: expected both classes, 0 and 1, got one class only ({only}). "
+        "An audit compares errors within each class: add samples of the other, or check the label column."
+    )
+    with pytest.raises(InputError, match=f"^{re.escape(expected)}$"):
+        check_labels([only] * 5)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (
+            [-2.5, 0.5, 3.0, -1.0],
+            "y_proba: expected probabilities in [0, 1], got values from -2.5 to 3 with 3 outside: "
+            "they look like logits. Apply the sigmoid: scipy.special.expit(logits).",
+        ),
+        (
+            [12.0, 50.0, 99.0, 0.5],
+            "y_proba: expected probabilities in [0, 1], got values from 0.5 to 99 with 3 outside: "
+            "they look like percentages. Divide them by 100.",
+        ),
+        (
+            [0.1, 0.2, 0.3, 1.5],
+            "y_proba: expected probabilities in [0, 1], got values from 0.1 to 1.5 with 1 outside: "
+            "they are no probabilities. Check the column; clip only if you know why.",
+        ),
+        (
+            [0.1, np.nan, np.inf, 0.2],
+            "y_proba: expected a probability for every sample, got 2 missing values (NaN or infinite). "
+            "Predict them again, or leave these rows out.",
+        ),
+        (
+            ["a", 0.1, 0.2, 0.3],
+            "y_proba: expected numbers in [0, 1], got values that are not numbers. Convert the column to float.",
+        ),
+        (
+            np.full((4, 2), 0.5),
+            "y_proba: expected 4 values, got 8. Give one probability a sample.",
+        ),
+    ],
+)
+def test_probabilities_that_are_none(values, message):
+    with pytest.raises(InputError, match=f"^{re.escape(message)}$"):
+        check_proba(values, 4)
+
+
+def test_probabilities_are_clipped_only_within_rounding():
+    assert check_proba([-1e-9, 0.5, 1 + 1e-9], 3).tolist() == [0, 0.5, 1]
+
+
+def test_no_message_holds_an_id(frame):
+    frame.index = ["secret-1", "secret-1", "secret-3", "secret-4", "secret-5", "secret-6"]
+    frame["patient"] = ["who-1", None, "who-3", "who-4", "who-5", "who-6"]
+    assert "secret" not in message_of(frame)
+    assert "who" not in message_of(frame.reset_index(drop=True))
+
+
+# It does not change
+
+
+def test_arrays_are_read_only(data):
+    for array in (data.y_true, data.y_proba, data.patient_id, data.reports, data.embeddings["image"]):
+        with pytest.raises(ValueError, match="read-only"):
+            array[0] = array[1]
+
+
+@pytest.mark.parametrize("mapping", ["embeddings", "card"])
+def test_mappings_are_read_only(data, mapping):
+    with pytest.raises(TypeError, match="does not support item assignment"):
+        getattr(data, mapping)["image"] = None
+
+
+def test_metadata_is_given_out_as_a_copy(data):
+    given = data.metadata
+    given.loc["s1", "age"] = -1
+    assert data.metadata.loc["s1", "age"] == 40
+
+
+def test_the_table_stays_the_callers(frame):
+    frame["label"] = frame["label"].astype(np.int8)  # the dtype it is kept in, so that no conversion copies it
+    frame["age"] = frame["age"].astype(np.float64)
+    before = frame.copy()
+    data = make(frame, report="report", metadata=["view", "age"])
+    pd.testing.assert_frame_equal(frame, before)
+    frame.loc["s1", ["label", "proba", "patient", "age", "report"]] = [1, 0.99, "z", 1, "changed"]
+    assert (data.y_true[0], data.y_proba[0], data.patient_id[0]) == (0, 0.2, "a")
+    assert (data.metadata.loc["s1", "age"], data.reports[0]) == (40, "clear")
+
+
+def test_labels_given_as_an_array_are_copied():
+    given = np.array([0, 1, 1], dtype=np.int8)
+    labels = check_labels(given)
+    given[0] = 1
+    assert labels.tolist() == [0, 1, 1]
+
+
+@pytest.mark.parametrize("through", [copy.deepcopy, lambda data: pickle.loads(pickle.dumps(data))])
+def test_a_copy_is_whole_and_read_only(data, through):
+    back = through(data)
+    assert repr(back) == repr(data)
+    assert back.sample_id.equals(data.sample_id)
+    pd.testing.assert_frame_equal(back.metadata, data.metadata)
+    np.testing.assert_array_equal(back.embeddings["image"], data.embeddings["image"])
+    assert dict(back.card) == dict(data.card)
+    for array in (back.y_true, back.embeddings["image"]):
+        with pytest.raises(ValueError, match="read-only"):
+            array[0] = 1
+    with pytest.raises(TypeError, match="does not support item assignment"):
+        back.card["licence"] = "other"
+
+
+# subset
+
+
+def test_a_subset_by_positions_keeps_their_order(data):
+    part = data.subset([4, 0, -1])
+    assert part.sample_id.tolist() == ["s5", "s1", "s6"]
+    assert part.y_true.tolist() == [1, 0, 0]
+    assert part.y_proba.tolist() == [0.8, 0.2, 0.6]
+    assert part.patient_id.tolist() == ["d", "a", "d"]
+    assert part.reports.tolist() == ["large", "clear", "clear"]
+    assert part.metadata["age"].tolist() == [70, 40, 71]
+    np.testing.assert_array_equal(part.embeddings["image"].argmax(axis=1), [4, 0, 5])
+
+
+def test_a_subset_by_mask_keeps_the_order_of_the_data(data):
+    mask = data.metadata["age"].to_numpy() > 45
+    assert data.subset(mask).sample_id.tolist() == ["s3", "s4", "s5", "s6"]
+    assert data.subset(mask.tolist()).sample_id.tolist() == ["s3", "s4", "s5", "s6"]
+
+
+@pytest.mark.parametrize("nothing", [[], np.zeros(6, dtype=bool)])
+def test_an_empty_subset(data, nothing):
+    part = data.subset(nothing)
+    assert (part.n_samples, part.n_patients) == (0, 0)
+    assert repr(part).startswith("AuditData: 0 samples of 0 patients")
+
+
+@pytest.mark.parametrize(
+    ("which", "message"),
+    [
+        ([True, False], "which: expected a mask of shape (6,), got one of shape (2,). Build it anew."),
+        ([0, 6], "which: expected positions below 6, got one outside. Use a boolean mask."),
+        ([0, -7], "which: expected positions below 6, got one outside. Use a boolean mask."),
+        ([0, 1, 0], "which: expected each position once, got repeated positions. Sample ids must stay unique."),
+        ([5, -1], "which: expected each position once, got repeated positions. Sample ids must stay unique."),
+        ([0.5], "which: expected a boolean mask or integer positions, got float64. Convert it."),
+        (["s1"], "which: expected a boolean mask or integer positions, got <U2. Convert it."),
+        (2, "which: expected a list of positions, got an array of shape (). Use [position]."),
+        ([[0, 1]], "which: expected a list of positions, got an array of shape (1, 2). Use [position]."),
+    ],
+)
+def test_a_subset_that_cannot_be(data, which, message):
+    with pytest.raises(InputError, match=f"^{re.escape(message)}$"):
+        data.subset(which)
+
+
+# split
+
+
+def patients_with_several_samples(seed, n_patients=60, share_positive=0.3):
+    rng = np.random.default_rng(seed)
+    patient = np.repeat(np.arange(n_patients), rng.integers(1, 9, n_patients))
+    rng.shuffle(patient)
+    label = (rng.random(len(patient)) < share_positive).astype(int)
+    label[:2] = 0, 1
+    return make(pd.DataFrame({"label": label, "patient": patient}), y_proba=None)
+
+
+@pytest.mark.parametrize("fraction", [0.2, 0.5, 0.7])
+def test_a_split_shares_no_patient_and_loses_no_sample(fraction):
+    for seed in range(100):
+        data = patients_with_several_samples(seed)
+        first, second = data.split(fraction, random_state=seed)
+        assert not set(first.patient_id) & set(second.patient_id)
+        assert sorted([*first.sample_id, *second.sample_id]) == data.sample_id.tolist()
+        assert abs(first.n_patients - fraction * data.n_patients) <= 1
+
+
+def test_patients_with_a_positive_sample_are_dealt_out_evenly():
+    for seed in range(100):
+        data = patients_with_several_samples(seed, share_positive=0.05)
+        first, second = data.split(0.5, random_state=seed)
+        n_first, n_second = (len(set(part.patient_id[part.y_true == 1])) for part in (first, second))
+        assert abs(n_first - n_second) <= 1
+
+
+def test_both_parts_hold_about_the_same_share_of_positives():
+    shares = []
+    for seed in range(100):
+        data = patients_with_several_samples(seed, n_patients=200)
+        shares.append([part.y_true.mean() for part in data.split(0.5, random_state=seed)])
+    first, second = np.array(shares).T
+    assert np.abs(first - second).max() < 0.15
+    # Over many seeds neither part is favoured: the mean difference is within 4 standard errors of 0.
+    difference = first - second
+    assert abs(difference.mean()) < 4 * difference.std(ddof=1) / np.sqrt(len(difference))
+
+
+def test_the_same_seed_splits_alike_and_another_otherwise():
+    data = patients_with_several_samples(0)
+    masks = [data.split_mask(0.5, random_state=seed) for seed in (1, 1, 2)]
+    np.testing.assert_array_equal(masks[0], masks[1])
+    assert (masks[0] != masks[2]).any()
+
+
+def test_every_patient_can_be_on_either_side():
+    data = patients_with_several_samples(0)
+    share_first = np.mean([data.split_mask(0.5, random_state=seed) for seed in range(300)], axis=0)
+    assert share_first.min() > 0.35  # 0.5 less 5 standard errors of 300 draws
+    assert share_first.max() < 0.65
+
+
+@pytest.mark.parametrize("fraction", [0, 1, -0.5, 2, float("nan")])
+def test_a_fraction_that_is_none(data, fraction):
+    expected = f"fraction: expected a number between 0 and 1, got {fraction}. Use 0.5."
+    with pytest.raises(InputError, match=f"^{re.escape(expected)}$"):
+        data.split(fraction)
+
+
+def test_too_few_patients_to_split(data):
+    expected = (
+        "patient_id: expected at least 4 patients, to put two in each part, got 3. "
+        "Add patients: samples of one patient cannot be split."
+    )
+    with pytest.raises(InputError, match=f"^{re.escape(expected)}$"):
+        data.subset([0, 1, 2, 3]).split()
+
+
+def test_a_fraction_that_leaves_one_part_empty(data):
+    with pytest.raises(
+        InputError, match=r"^fraction: expected two patients or more in each part, got fewer\. Use a fraction nearer to"
+    ):
+        data.split(0.01, random_state=0)
+
+
+# with_predictions
+
+
+def test_predictions_are_added_to_a_new_object(frame):
+    without = make(frame, y_proba=None)
+    with_them = without.with_predictions([0.1, 0.2, 0.3, 0.4, 0.5, 0.6])
+    assert without.y_proba is None
+    assert with_them.y_proba.tolist() == [0.1, 0.2, 0.3, 0.4, 0.5, 0.6]
+    assert with_them.sample_id.equals(without.sample_id)
+    with pytest.raises(ValueError, match="read-only"):
+        with_them.y_proba[0] = 1
+
+
+def test_predictions_given_as_an_array_are_copied(data):
+    given = np.full(6, 0.5)
+    with_them = data.with_predictions(given)
+    given[0] = 0.9
+    assert with_them.y_proba[0] == 0.5
+
+
+def test_predictions_of_another_length(data):
+    with pytest.raises(InputError, match=r"^y_proba: expected 6 values, got 5\. Give one probability a sample\.$"):
+        data.with_predictions([0.5] * 5)
+
+
+def test_predictions_that_are_logits(data):
+    with pytest.raises(InputError, match=r"they look like logits\. Apply the sigmoid"):
+        data.with_predictions([-3, 2, 1, -1, 4, 5])
