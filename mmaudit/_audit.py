@@ -14,11 +14,11 @@ from sklearn.utils import check_random_state
 from tqdm import tqdm
 
 from mmaudit._errors import AuditWarning, InputError, check_keywords, nearest
-from mmaudit.confirm import confirm, detectable_gaps
-from mmaudit.data import MODALITIES, AuditData
+from mmaudit.confirm import confirm, detectable_gaps, slice_metrics
+from mmaudit.data import MODALITIES, NO_PATIENT_ID, AuditData
 from mmaudit.encoders import Features, ImageTable, encode
 from mmaudit.explain import TraitFinder, describe, sentence
-from mmaudit.result import COLUMNS, AuditResult
+from mmaudit.result import AuditResult, candidate_frame
 from mmaudit.slicers import Portfolio
 from mmaudit.slicers._scores import Scorer
 
@@ -104,8 +104,6 @@ def audit(
     error = (data.y_proba >= threshold) != (data.y_true == 1)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", AuditWarning)
-        if not data.has_patient_id:
-            warnings.warn("No patient id: every sample is treated as a patient of its own.", AuditWarning, stacklevel=2)
         # Errors are shared out evenly. Which images, words and metadata go with them plays no part in the split, so
         # without a real failure the two parts say nothing about each other.
         discovery = data.split_mask(fraction, balance=error, random_state=seeds[0])
@@ -130,6 +128,8 @@ def audit(
         stability = _stability(portfolio, seen, y, proba, patient, n_refits, seeds[3], progress)
         seconds.mark("stability")
     messages = _retell(caught)
+    if not data.has_patient_id:  # said aloud when the data were made
+        messages.insert(0, NO_PATIENT_ID)
 
     membership = portfolio.membership(features, data.y_true)
     held_out = ~discovery
@@ -149,10 +149,11 @@ def audit(
     candidates, traits = _describe(data, portfolio, features, discovery, membership, error, numbers)
     detectable = _detectable(data, held_out, error, threshold, len(labels), alpha)
     seconds.mark("describe")
+    ids = data.sample_id.rename("sample_id")
     logger.info("audit took %s", seconds.by_stage)
     return AuditResult(
         candidates=candidates,
-        membership=pd.DataFrame(membership, index=data.sample_id, columns=candidates["slice_id"].tolist()),
+        membership=pd.DataFrame(membership, index=ids, columns=candidates["slice_id"].tolist()),
         samples=pd.DataFrame(
             {
                 "part": np.where(discovery, "discovery", "confirmation"),
@@ -160,7 +161,7 @@ def audit(
                 "y_proba": data.y_proba,
                 "wrong": error,
             },
-            index=data.sample_id,
+            index=ids,
         ),
         traits={k: [t.to_dict() for t in v] for k, v in traits.items()},
         rules={
@@ -179,7 +180,7 @@ def audit(
             "fraction": fraction,
             "n_refits": n_refits,
             "n_permutations": n_permutations,
-            "random_state": random_state if isinstance(random_state, int) else None,
+            "random_state": int(random_state) if isinstance(random_state, (int, np.integer)) else None,
             "n_tried_in_discovery": portfolio.n_tried_,
             "seconds": seconds.by_stage,
         },
@@ -256,12 +257,17 @@ def _min_patients(data: AuditData, discovery: np.ndarray) -> int:
 def _stability(
     portfolio, features: Features, y, proba, patient, n_refits: int, seed: int, progress: bool
 ) -> np.ndarray:
-    """Return, for each candidate, the share of refits that find a slice with a Jaccard index of 0.5 or more with it."""
+    """Return, for each candidate, the share of refits that find a slice with a Jaccard index of 0.5 or more with it.
+
+    The index is taken over the samples that the candidate is compared with: a refit that finds the same group over
+    both labels, where the candidate is of one, has found it again.
+    """
     n_slices = len(portfolio.slices_)
     if n_refits == 0 or n_slices == 0:
         return np.full(n_slices, np.nan)
     rng = check_random_state(seed)
-    original = portfolio.membership(features, y) >= 0.5
+    original = (portfolio.membership(features, y) >= 0.5).astype(np.float32)
+    compared = np.stack([(y == s.label) if s.label is not None else y >= 0 for s in portfolio.slices_], axis=1)
     patients = pd.unique(patient)
     found = np.zeros(n_slices)
     for _ in tqdm(range(n_refits), desc="testing stability", unit="refit", disable=not progress, leave=False):
@@ -272,9 +278,9 @@ def _stability(
             continue
         refit = clone(portfolio).set_params(random_state=refit_seed)
         refit.fit(features.take(rows), y[rows], y_proba=proba[rows], groups=patient[rows])
-        again = refit.membership(features, y) >= 0.5
-        both = original.T.astype(np.float32) @ again.astype(np.float32)
-        either = original.sum(axis=0)[:, None] + again.sum(axis=0)[None, :] - both
+        again = (refit.membership(features, y) >= 0.5).astype(np.float32)
+        both = original.T @ again
+        either = original.sum(axis=0)[:, None] + compared.T.astype(np.float32) @ again - both
         if both.size:
             found += (both / np.maximum(either, 1)).max(axis=1) >= 0.5
     return found / n_refits
@@ -285,7 +291,7 @@ def _describe(data, portfolio, features, discovery, membership, error, numbers):
     y = data.y_true[discovery]
     seen = features.take(discovery)
     finder = TraitFinder(seen.table, features.kinds)
-    scorer_patient = data.patient_id[discovery]
+    patient = np.unique(data.patient_id[discovery].astype(str), return_inverse=True)[1]
     rows, traits = [], {}
     for k, found in enumerate(portfolio.slices_):
         slice_id = f"s{k + 1:02d}"
@@ -294,7 +300,7 @@ def _describe(data, portfolio, features, discovery, membership, error, numbers):
         traits[slice_id] = finder.find(inside, compared)
         description = describe(found.rule, traits[slice_id], found.modality)
         in_confirmation = numbers.iloc[k].to_dict()
-        part = confirm_part(inside, found.label, y, error[discovery], scorer_patient)
+        part = _numbers_of_part(inside, found.label, y, error[discovery], patient)
         rows.append(
             {
                 "slice_id": slice_id,
@@ -309,25 +315,11 @@ def _describe(data, portfolio, features, discovery, membership, error, numbers):
                 **{f"discovery_{name}": value for name, value in part.items()},
             }
         )
-    columns = [*COLUMNS, "label", "slicer", "sentence", *DISCOVERY_COLUMNS]
-    return pd.DataFrame(rows, columns=columns).astype({"confirmed": bool}), traits
+    return candidate_frame(rows), traits
 
 
-DISCOVERY_COLUMNS = (
-    "discovery_n_samples",
-    "discovery_n_patients",
-    "discovery_metric_inside",
-    "discovery_metric_outside",
-    "discovery_gap",
-)
-
-
-def confirm_part(inside, label, y, error, patient) -> dict:
-    """Return a slice's numbers on one part, by name."""
-    from mmaudit.confirm import slice_metrics
-
-    codes = np.unique(np.asarray(patient, dtype=str), return_inverse=True)[1]
-    n_samples, n_patients, _, p_in, p_out, gap = slice_metrics(inside, label, y, error, codes)
+def _numbers_of_part(inside, label, y, error, patient) -> dict:
+    n_samples, n_patients, _, p_in, p_out, gap = slice_metrics(inside, label, y, error, patient)
     return {
         "n_samples": n_samples,
         "n_patients": n_patients,

@@ -51,7 +51,8 @@ def confirm(
     DataFrame
         Columns n_samples, n_patients, metric_inside, metric_outside, gap (inside minus outside: above 0 is worse
         inside), ci_low, ci_high, p_value, q_value, confirmed. The metric is the error rate. NaN where fewer than 5
-        patients are inside or outside; such a candidate counts in the correction with p = 1.
+        patients are inside or outside, or no outsider has a label that members have; such a candidate counts in the
+        correction with p = 1.
 
     Notes
     -----
@@ -65,7 +66,8 @@ def confirm(
     frame = pd.DataFrame(
         rows, columns=["n_samples", "n_patients", "n_patients_outside", "metric_inside", "metric_outside", "gap"]
     )
-    testable = (frame["n_patients"] >= MIN_PATIENTS) & (frame["n_patients_outside"] >= MIN_PATIENTS)
+    testable = frame[["n_patients", "n_patients_outside"]].min(axis=1) >= MIN_PATIENTS
+    testable &= np.isfinite(frame["gap"].astype(float))  # no outsider of a label that members have: nothing to compare
     p_values = permutation_p_values(inside, labels, y_true, error, patient, n_permutations, rng)
     intervals = gap_interval(inside, labels, y_true, error, patient, n_bootstraps, alpha, rng)
     frame["ci_low"], frame["ci_high"] = intervals[:, 0], intervals[:, 1]
@@ -83,6 +85,20 @@ def slice_metrics(
 
     Inside and outside are compared within `label`. With label None, the outside rate is the mean of its rates in
     labels 0 and 1, weighted by the labels of the inside: a slice with more disease has no gap for that alone.
+
+    Parameters
+    ----------
+    inside : ndarray of shape (n_samples,), bool
+        Members; those of another label than `label` are left out.
+    label : {0, 1, None}
+    y_true, error : ndarray of shape (n_samples,), 0 or 1
+    patient : ndarray of shape (n_samples,)
+        Patient of each sample, of any kind that can be sorted.
+
+    Returns
+    -------
+    tuple of (int, int, int, float, float, float)
+        Rates in [0, 1]; NaN where nobody is inside, or nobody outside to compare with.
     """
     compared = np.ones(len(y_true), dtype=bool) if label is None else y_true == label
     inside, outside = inside & compared, ~inside & compared
@@ -111,9 +127,27 @@ def permutation_p_values(
 ) -> np.ndarray:
     """Return two-sided p-values of "errors have nothing to do with the slice", shape (n_candidates,).
 
-    Whole patients are exchanged: each patient gets the errors of another one with about as many samples, so samples
-    of one patient stay together and patients with many films are compared with their like. The statistic is the sum
-    over members of error minus the mean error of their label.
+    Whole patients are exchanged: each patient gets the errors of another one with the same labels and about as many
+    samples. So samples of one patient stay together, patients with many films are compared with their like, and a
+    slice with more disease keeps the larger spread of errors that disease may have. The statistic is the sum over
+    members of error minus the mean error of their label.
+
+    Parameters
+    ----------
+    inside : ndarray of shape (n_samples, n_candidates), bool
+    labels : sequence of {0, 1, None}
+        Label within which each candidate is compared.
+    y_true, error : ndarray of shape (n_samples,), 0 or 1
+    patient : ndarray of shape (n_samples,)
+        Patient of each sample.
+    n_permutations : int
+    rng : RandomState
+
+    Notes
+    -----
+    Twice the smaller tail, the observed value counted in: at least 2 / (n_permutations + 1), at most 1. With one
+    sample a patient and one label it is twice the smaller hypergeometric tail. Phipson and Smyth 2010,
+    doi:10.2202/1544-6115.1585, for counting the observed value.
     """
     p_values = np.ones(inside.shape[1])
     for label in dict.fromkeys(labels):
@@ -129,7 +163,7 @@ def permutation_p_values(
         observed = member.T @ residual
         above = np.zeros(len(columns))
         below = np.zeros(len(columns))
-        exchange = _PatientExchange(codes, rng)
+        exchange = _PatientExchange(codes, y, rng)
         for first in range(0, n_permutations, 500):
             n = min(500, n_permutations - first)
             exchanged = np.stack([residual[exchange.draw()] for _ in range(n)], axis=1)
@@ -144,40 +178,48 @@ def permutation_p_values(
 class _PatientExchange:
     """Draws, for each sample, the position of a sample of the patient that lends its errors.
 
-    Patients are exchanged within groups of the same number of samples; groups of fewer than 10 patients are joined
-    with the next. A lender with fewer samples lends some of them twice, one with more leaves some out.
+    Patients are exchanged among those with the same labels (0 only, 1 only, or both), since errors of the two labels
+    differ in their spread; a sample takes from the lender's samples of its own label. Within these, patients are
+    exchanged in groups of the same number of samples; groups of fewer than 10 patients are joined with the next. A
+    lender with fewer samples lends some of them twice, one with more leaves some out.
     """
 
-    def __init__(self, codes: np.ndarray, rng: np.random.RandomState) -> None:
+    def __init__(self, codes: np.ndarray, y: np.ndarray, rng: np.random.RandomState) -> None:
         self.rng = rng
-        self.codes = codes
-        self.size = np.bincount(codes)
-        self.order = np.argsort(codes, kind="stable")
+        n_patients = int(codes.max()) + 1
+        self.block = 2 * codes + y  # the samples of one patient with one label
+        self.size = np.bincount(self.block, minlength=2 * n_patients)
+        self.order = np.argsort(self.block, kind="stable")
         self.first = np.r_[0, np.cumsum(self.size)[:-1]]
+        self.rank = np.empty(len(codes), dtype=int)
+        self.rank[self.order] = np.arange(len(codes)) - np.repeat(self.first, self.size)
+        by_label = self.size.reshape(-1, 2)
+        profile = (by_label > 0) @ np.array([1, 2])
         self.groups: list[np.ndarray] = []
-        waiting: list[np.ndarray] = []
-        for size in np.unique(self.size):
-            waiting.append(np.flatnonzero(self.size == size))
-            if sum(map(len, waiting)) >= 10:
-                self.groups.append(np.concatenate(waiting))
-                waiting = []
-        if waiting:
-            last = np.concatenate(waiting)
-            if self.groups:
-                last = np.concatenate([self.groups.pop(), last])
-            self.groups.append(last)
-        rank = np.empty(len(codes), dtype=int)
-        rank[self.order] = np.arange(len(codes)) - np.repeat(self.first, self.size)
-        self.rank = rank
+        for same in np.unique(profile):
+            self.groups += self._of_like_size(np.flatnonzero(profile == same), by_label.sum(axis=1))
+
+    @staticmethod
+    def _of_like_size(patients: np.ndarray, size: np.ndarray, least: int = 10) -> list[np.ndarray]:
+        groups: list[np.ndarray] = []
+        waiting = np.empty(0, dtype=int)
+        for n_samples in np.unique(size[patients]):
+            waiting = np.concatenate([waiting, patients[size[patients] == n_samples]])
+            if len(waiting) >= least:
+                groups.append(waiting)
+                waiting = waiting[:0]
+        if len(waiting):
+            groups.append(np.concatenate([groups.pop(), waiting]) if groups else waiting)
+        return groups
 
     def draw(self) -> np.ndarray:
-        lender = np.empty(len(self.size), dtype=int)
+        lender = np.empty(len(self.size) // 2, dtype=int)
         for group in self.groups:
             lender[group] = self.rng.permutation(group)
-        chosen = lender[self.codes]
-        size = self.size[chosen]
-        offset = (self.rng.random_sample(len(self.size)) * self.size[lender]).astype(int)[self.codes]
-        return self.order[self.first[chosen] + (self.rank + offset) % size]
+        lending = 2 * np.repeat(lender, 2) + np.tile([0, 1], len(lender))  # the block that lends to each block
+        offset = (self.rng.random_sample(len(lending)) * self.size[lending]).astype(int)
+        chosen = lending[self.block]
+        return self.order[self.first[chosen] + (self.rank + offset[self.block]) % self.size[chosen]]
 
 
 def gap_interval(
@@ -192,37 +234,57 @@ def gap_interval(
 ) -> np.ndarray:
     """Return (low, high) of the gap of each candidate, shape (n_candidates, 2), by resampling patients.
 
+    Parameters
+    ----------
+    inside : ndarray of shape (n_samples, n_candidates), bool
+    labels : sequence of {0, 1, None}
+        Label within which each candidate is compared.
+    y_true, error : ndarray of shape (n_samples,), 0 or 1
+    patient : ndarray of shape (n_samples,), int
+        Patient of each sample, as codes from 0.
+    n_bootstraps : int
+    alpha : float in (0, 1)
+        The interval aims to cover 1 - alpha.
+    rng : RandomState
+
+    Returns
+    -------
+    ndarray of shape (n_candidates, 2), float64 in [-1, 1]
+        NaN where fewer than half of the resamples have a member, and an outsider of each label that members have.
+
+    Notes
+    -----
     Percentile bootstrap over patients (Davison and Hinkley 1997, section 3.8). Resamples without a member or without
-    an outsider of a needed label are left out.
+    an outsider of a needed label are left out. Where nobody inside errs, or everybody, its ends are too sure.
     """
-    n_candidates = inside.shape[1]
-    n_patients = int(patient.max()) + 1
-    draws = rng.randint(0, n_patients, size=(n_bootstraps, n_patients))
-    weights = np.zeros((n_bootstraps, n_patients), dtype=np.float32)
-    np.add.at(weights, (np.arange(n_bootstraps)[:, None], draws), 1)
-
-    def per_patient(mask: np.ndarray, values: np.ndarray) -> np.ndarray:
-        table = np.zeros((n_patients, n_candidates), dtype=np.float32)
-        np.add.at(table, patient, mask * values[:, None])
-        return weights @ table
-
+    n_patients, n_candidates = int(patient.max()) + 1, inside.shape[1]
+    in_label = [y_true == v for v in (0, 1)]
+    columns = [
+        (mask & of[:, None]) * value[:, None]
+        for of in in_label
+        for mask in (inside, ~inside)
+        for value in (np.ones(len(error)), error)
+    ]
+    per_patient = np.zeros((n_patients, len(columns) * n_candidates), dtype=np.float32)
+    np.add.at(per_patient, patient, np.hstack(columns).astype(np.float32))
+    sums = []
+    at_once = max(1, 4_000_000 // n_patients)  # a table of resamples x patients for a large hospital fills no memory
+    for first in range(0, n_bootstraps, at_once):
+        n = min(at_once, n_bootstraps - first)
+        draws = rng.randint(0, n_patients, size=(n, n_patients)) + n_patients * np.arange(n)[:, None]
+        weights = np.bincount(draws.ravel(), minlength=n * n_patients).reshape(n, n_patients)
+        sums.append(weights.astype(np.float32) @ per_patient)
+    # By label, then inside and outside, then samples and errors; a row a resample, a column a candidate.
+    totals = np.concatenate(sums).astype(float).reshape(n_bootstraps, 2, 2, 2, n_candidates)
     result = np.full((n_candidates, 2), np.nan)
-    in_label = [(y_true == v).astype(float) for v in (0, 1)]
-    count_in = [per_patient(inside, m) for m in in_label]
-    count_out = [per_patient(~inside, m) for m in in_label]
-    wrong_in = [per_patient(inside, m * error) for m in in_label]
-    wrong_out = [per_patient(~inside, m * error) for m in in_label]
     with np.errstate(invalid="ignore", divide="ignore"):
         for k, label in enumerate(labels):
-            values = (0, 1) if label is None else (label,)
-            n_in = sum(count_in[v][:, k] for v in values)
-            p_in = sum(wrong_in[v][:, k] for v in values) / n_in
-            p_out = np.zeros(n_bootstraps)
-            for v in values:
-                share = count_in[v][:, k] / n_in
-                rate = wrong_out[v][:, k] / count_out[v][:, k]
-                p_out = p_out + np.where(share > 0, share * rate, 0)
-            gap = p_in - p_out
+            of_slice = totals[..., k][:, [0, 1] if label is None else [label]]
+            n_in, wrong_in = of_slice[:, :, 0, 0], of_slice[:, :, 0, 1]
+            n_out, wrong_out = of_slice[:, :, 1, 0], of_slice[:, :, 1, 1]
+            share = n_in / n_in.sum(axis=1, keepdims=True)
+            p_out = np.where(share > 0, share * wrong_out / n_out, 0).sum(axis=1)
+            gap = wrong_in.sum(axis=1) / n_in.sum(axis=1) - p_out
             gap = gap[np.isfinite(gap)]
             if len(gap) >= n_bootstraps / 2:
                 result[k] = np.quantile(gap, [alpha / 2, 1 - alpha / 2])
@@ -284,6 +346,9 @@ def detectable_gaps(
 
         largest = 1 - error_rate
         possible = largest > 0 and shortfall(largest) > 0
-        gap = brentq(shortfall, 0, largest) if possible else np.nan
+        # From just above 0: a classifier without errors elsewhere needs no gap of 0, but one that chance rules out.
+        gap = brentq(shortfall, 1e-9, largest) if possible else np.nan
         rows.append({"n_patients": inside, "share": share, "gap": gap})
-    return pd.DataFrame(rows, columns=["n_patients", "share", "gap"])
+    return pd.DataFrame(rows, columns=["n_patients", "share", "gap"]).astype(
+        {"n_patients": np.int64, "share": np.float64, "gap": np.float64}
+    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import json
-import os
+import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,7 +17,7 @@ import pandas as pd
 
 from mmaudit._errors import InputError
 
-__all__ = ["COLUMNS", "AuditResult", "load_result"]
+__all__ = ["COLUMNS", "AuditResult", "candidate_frame", "load_result"]
 
 COLUMNS = (
     "slice_id",
@@ -37,6 +37,17 @@ COLUMNS = (
     "stability",
     "confirmed",
 )
+MORE_COLUMNS = (
+    "label",
+    "slicer",
+    "sentence",
+    "discovery_n_samples",
+    "discovery_n_patients",
+    "discovery_metric_inside",
+    "discovery_metric_outside",
+    "discovery_gap",
+)
+_TEXT_COLUMNS = (*COLUMNS[: COLUMNS.index("n_samples")], "label", "slicer", "sentence")
 SCHEMA = 1
 INLINE_CELLS = 20_000  # a larger membership goes to a parquet file beside the JSON
 MEMBERS_SHOWN = 12
@@ -55,7 +66,7 @@ class AuditResult:
     membership : DataFrame of shape (n_samples, n_candidates), float32 in [0, 1]
         Strength of membership, columns in the order of `candidates`; 0.5 and above is a member.
     samples : DataFrame of shape (n_samples, 4)
-        Part ("discovery" or "confirmation"), y_true, y_proba, wrong.
+        Part ("discovery" or "confirmation"), y_true, y_proba, wrong; like `membership`, indexed by sample id.
     traits : dict of slice_id to list of dict
         What sets each slice apart on discovery samples: phrase, kind, share_inside, share_outside.
     rules : dict of slice_id to list of dict
@@ -118,7 +129,7 @@ class AuditResult:
         """What this audit could have found, and hence what "nothing found" does not rule out."""
         known = self.detectable.dropna()
         if known.empty:
-            return "With so few held-out patients, no slice could have been confirmed, whatever its gap."
+            return "On these held-out patients no slice could have been confirmed, whatever its gap."
         parts = [f"{100 * r.gap:.0f} points in a slice of {r.n_patients:.0f} patients" for r in known.itertuples()]
         return (
             "With 80 % power this audit would have confirmed a gap in the error rate of at least "
@@ -139,6 +150,11 @@ class AuditResult:
         Returns
         -------
         DataFrame with columns membership, part, y_true, y_proba, wrong, indexed by sample id
+
+        Raises
+        ------
+        InputError
+            If there is no such slice.
         """
         if slice_id not in self.membership.columns:
             raise InputError("slice_id", "one of result.candidates['slice_id']", f"{slice_id!r}", "Check its spelling.")
@@ -230,8 +246,20 @@ class AuditResult:
         Returns
         -------
         path of the JSON file
+
+        Raises
+        ------
+        InputError
+            If the folder it is to lie in does not exist.
+
+        Notes
+        -----
+        Written to temporary names first: if anything fails, an earlier file of that name is as it was. Sample ids are
+        saved as text.
         """
         path = Path(path)
+        if not path.parent.is_dir():
+            raise InputError("path", "a path in an existing folder", "one in none", "Make the folder first.")
         large = self.membership.size > INLINE_CELLS
         self._save(path, path.name.removesuffix(".json") + ".parquet" if large else None, thumbnails)
         return path
@@ -255,20 +283,19 @@ class AuditResult:
         """
         out = check_folder(out, overwrite=overwrite)
         out.parent.mkdir(parents=True, exist_ok=True)
-        staging = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
+        existed = out.exists()
+        staging = _temporary_beside(out / "audit" if existed else out)
+        staging.mkdir()
         try:
             self.candidates.to_csv(staging / "candidates.csv", index=False)
             self.findings.to_csv(staging / "findings.csv", index=False)
             self._save(staging / "result.json", "membership.parquet", thumbnails=False)
             self.to_html(staging / "report.html")
-            staging.chmod(0o755)
-            if out.exists() and any(out.iterdir()):
+            if existed:
                 for file in sorted(staging.iterdir()):
-                    os.replace(file, out / file.name)
+                    file.replace(out / file.name)
             else:
-                if out.exists():
-                    out.rmdir()
-                os.replace(staging, out)
+                staging.replace(out)
         finally:
             shutil.rmtree(staging, ignore_errors=True)
         return out
@@ -323,6 +350,7 @@ class AuditResult:
             "kind": "mmaudit.AuditResult",
             "summary": self.summary(thumbnails=False),
             "candidates": self.candidates.to_dict("records"),
+            "candidate_columns": self.candidates.columns.tolist(),
             "rules": self.rules,
             "thumbnails": {str(k): base64.b64encode(v).decode() for k, v in self._thumbnails.items()}
             if thumbnails
@@ -332,9 +360,33 @@ class AuditResult:
             document["samples"] = table.to_dict("list")
         else:
             document["membership_file"] = membership_name
-            with _replacing(path.with_name(membership_name)) as partial:
+        text = json.dumps(_plain(document), allow_nan=False, ensure_ascii=False)
+        with contextlib.ExitStack() as written:  # both files take their names only when both are whole
+            if membership_name is not None:
+                partial = written.enter_context(_replacing(path.with_name(membership_name)))
                 table.to_parquet(partial, index=False)
-        _write_text(path, json.dumps(_plain(document), allow_nan=False, ensure_ascii=False))
+            written.enter_context(_replacing(path)).write_text(text, encoding="utf-8")
+
+
+def candidate_frame(
+    rows: Sequence[Mapping[str, Any]], columns: Sequence[str] = (*COLUMNS, *MORE_COLUMNS)
+) -> pd.DataFrame:
+    """Return candidates as a frame of fixed types: counts int64, other numbers float64, `confirmed` bool, text.
+
+    Parameters
+    ----------
+    rows : sequence of mapping
+        One a slice; None stands for NaN.
+    columns : sequence of str
+        Columns in their order.
+    """
+    frame = pd.DataFrame(list(rows), columns=list(columns))
+    kinds = {
+        c: "bool" if c == "confirmed" else "int64" if c.endswith(("n_samples", "n_patients")) else "float64"
+        for c in frame.columns
+        if c not in _TEXT_COLUMNS
+    }
+    return frame.astype(kinds)
 
 
 def load_result(path: str | Path) -> AuditResult:
@@ -348,7 +400,12 @@ def load_result(path: str | Path) -> AuditResult:
     Raises
     ------
     InputError
-        If the file is missing, damaged, or of another kind or a later version. Nothing in it is executed.
+        If the file is missing, damaged, or of another kind or version, or names a membership file that is missing or
+        lies elsewhere. Nothing in it is executed.
+
+    Notes
+    -----
+    Sample ids are text in the loaded result, whatever they were before.
     """
     path = Path(path)
     if not path.is_file():
@@ -361,23 +418,23 @@ def load_result(path: str | Path) -> AuditResult:
             raise InputError("path", f"a file of version {SCHEMA}", "another version", "Install a later mmaudit.")
         table = _load_samples(path, document)
         summary = document["summary"]
-        candidates = pd.DataFrame(document["candidates"])
-        if candidates.empty:
-            candidates = pd.DataFrame(columns=[*COLUMNS, "sentence"]).astype({"confirmed": bool})
-        numeric = [c for c in candidates.columns if c in _NUMERIC or c.startswith("discovery_")]
-        candidates[numeric] = candidates[numeric].astype(float)
-        counts = [c for c in numeric if c.endswith(("n_samples", "n_patients"))]
-        candidates[counts] = candidates[counts].astype(int)
+        candidates = candidate_frame(document["candidates"], document["candidate_columns"])
         ids = candidates["slice_id"].tolist()
         table = table.set_index("sample_id")
+        samples = table[["part", "y_true", "y_proba", "wrong"]]
         result = AuditResult(
             candidates=candidates,
-            membership=table[ids].astype(np.float32),
-            samples=table[["part", "y_true", "y_proba", "wrong"]],
+            membership=pd.DataFrame(table[ids].to_numpy(np.float32), index=table.index, columns=ids),
+            samples=samples.astype({"y_true": np.int8, "y_proba": np.float64, "wrong": bool}),
             traits={s["slice_id"]: s["traits"] for s in summary["candidates"]},
             rules=document["rules"],
-            detectable=pd.DataFrame(summary["detectable"], columns=["n_patients", "share", "gap"]),
-            quarantine=pd.DataFrame(summary["quarantine"], columns=["sample_id", "reason"]),
+            detectable=pd.DataFrame(summary["detectable"], columns=["n_patients", "share", "gap"]).astype(
+                {"n_patients": np.int64, "share": np.float64, "gap": np.float64}
+            ),
+            quarantine=pd.DataFrame(
+                [{"sample_id": str(q["sample_id"]), "reason": q["reason"]} for q in summary["quarantine"]],
+                columns=["sample_id", "reason"],
+            ),
             data_summary=summary["data"],
             settings=summary["settings"],
             warnings=summary["warnings"],
@@ -385,14 +442,11 @@ def load_result(path: str | Path) -> AuditResult:
         result._thumbnails = {k: base64.b64decode(v, validate=True) for k, v in document["thumbnails"].items()}
     except InputError:
         raise
-    except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OSError, RecursionError) as error:
         raise InputError(
             "path", "a whole saved audit", f"a damaged file ({type(error).__name__})", "Save the audit again."
         ) from None
     return result
-
-
-_NUMERIC = COLUMNS[COLUMNS.index("n_samples") : COLUMNS.index("confirmed")]
 
 
 def check_folder(out: str | Path, *, overwrite: bool) -> Path:
@@ -404,15 +458,12 @@ def check_folder(out: str | Path, *, overwrite: bool) -> Path:
         raise InputError(
             "out", "a new or empty folder", "one with files in it", "Choose another, or allow overwriting."
         )
-    parent = out
-    while not parent.exists():
-        parent = parent.parent
+    there = out
+    while not there.exists():
+        there = there.parent
     try:
-        with tempfile.TemporaryFile(dir=parent if parent != out else out.parent):
+        with tempfile.TemporaryFile(dir=there):
             pass
-        if out.exists():
-            with tempfile.TemporaryFile(dir=out):
-                pass
     except OSError as error:
         raise InputError(
             "out", "a folder that can be written", f"one that cannot ({error.strerror})", "Choose another folder."
@@ -451,15 +502,17 @@ def _plain(value: Any) -> Any:
 @contextlib.contextmanager
 def _replacing(path: Path) -> Iterator[Path]:
     """Give a temporary path beside `path`, and move it there only when the block has ended well."""
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
-    os.close(handle)
-    partial = Path(name)
+    partial = _temporary_beside(path)
     try:
         yield partial
-        partial.chmod(0o644)
-        os.replace(partial, path)
+        partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _temporary_beside(path: Path) -> Path:
+    # No tempfile.mkstemp: who may read the file is what the user's umask says, no more and no less.
+    return path.with_name(f".mmaudit-{secrets.token_hex(8)}")
 
 
 def _write_text(path: Path, text: str) -> None:

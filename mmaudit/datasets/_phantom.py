@@ -1,46 +1,43 @@
 """A phantom cohort: chest radiographs, reports and metadata that the package makes itself, with known failures.
 
 No patient is behind it, so it can be shown to anybody, and since the failures of its simulated reader are planted,
-what an audit finds can be checked against what is there. The parts, in order: the course of a patient (`_course`),
-what the radiologist writes (`_report`), what the simulated reader answers (`_reader`), and the film (`_draw`), which
-adds up path lengths through tissue. Each has a random stream of its own for each patient, so that a change to one
-leaves the others as they are, and the first patients of a larger cohort are those of a smaller one.
+what an audit finds can be checked against what is there. Here are the course of a patient (`_course`) and what the
+simulated reader answers (`_reader`); the film is drawn in `_phantom_film`, the report written in `_phantom_report`.
+Each has a random stream of its own for each patient, so that a change to one leaves the others as they are, and the
+first patients of a larger cohort are those of a smaller one.
 """
 
 from __future__ import annotations
 
-import functools
 import math
 import secrets
 import shutil
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from PIL import Image, ImageDraw
-from scipy.ndimage import gaussian_filter
+from PIL import Image
 from scipy.special import expit, ndtri
 from sklearn.utils import check_random_state
 from tqdm import tqdm
 
 from mmaudit._errors import InputError, check_keywords
 from mmaudit.data import AuditData
-from mmaudit.images import GrayImage
+from mmaudit.datasets._phantom_film import SIZES, Body, Film, PhantomImages
+from mmaudit.datasets._phantom_report import N_AUTHORS, write_report
+from mmaudit.datasets._shared import label_terms
 
 __all__ = ["PhantomImages", "load_phantom", "write_phantom"]
 
 METADATA = ("view", "portable", "setting", "site", "scanner", "sex", "age")
-LABEL_TERMS = ("effusion", "effusions", "pleural fluid", "hydrothorax")
 ERROR_SUPINE, ERROR_TUBE, ERROR_ELSE = 0.55, 0.50, 0.04  # chances that the simulated reader is wrong
-SIZES = {"small": 0.25, "moderate": 0.5, "large": 0.85}  # of an effusion, as a share of the lung's height
 CARD = {
     "source": "made by mmaudit itself from random numbers; no patient is behind it",
     "licence": "BSD-3-Clause, as the package",
     "label": "pleural effusion as drawn in the image; the reports agree with it",
-    "classifier": "simulated reader: y_proba is drawn from the label, the view and the devices, not computed from pixels",
+    "classifier": "simulated reader: y_proba is drawn from the label, the view and the devices, not from pixels",
     "planted failures": f"it misses {ERROR_SUPINE:.0%} of the effusions on AP supine films and calls an effusion on "
     f"{ERROR_TUBE:.0%} of the films with a chest tube and no effusion; elsewhere it is wrong on {ERROR_ELSE:.0%}",
     "known limits": "schematic anatomy; frequencies are plausible, not estimated from a hospital; one image a study; "
@@ -50,23 +47,6 @@ CARD = {
 _COURSE, _REPORT, _READER, _FILM = range(4)  # random streams
 
 
-@dataclass(frozen=True)
-class Scanner:
-    """How a machine's films look: noise at unit signal, blur in units of the half-width, gamma, white border."""
-
-    noise: float
-    blur: float
-    gamma: float
-    border: bool = False
-
-
-SCANNERS = {
-    "Aster 500": Scanner(0.004, 0.0, 1.0),
-    "Boreal DR": Scanner(0.006, 0.004, 0.85),
-    "Cirrus CR": Scanner(0.010, 0.008, 1.15, True),
-    "Mobile M1": Scanner(0.014, 0.006, 1.0),
-    "Mobile M2": Scanner(0.018, 0.009, 0.8, True),
-}
 SITES = {  # share of the patients, fixed machine, mobile machine
     "North": (0.45, "Aster 500", "Mobile M1"),
     "Harbour": (0.35, "Boreal DR", "Mobile M1"),
@@ -78,43 +58,8 @@ SETTINGS = {  # share of the patients, shares of PA, AP and AP supine, chance of
     "ICU": (0.32, (0.00, 0.42, 0.58), 0.50),
 }
 VIEWS = ("PA", "AP", "AP supine")
-DEVICES = {  # chance in ICU, in emergency, elsewhere, and the words for it
-    "tube": (0.36, 0.12, 0.01, ("chest tube", "thoracostomy tube", "pleural drain")),
-    "ett": (0.50, 0.06, 0.00, ("endotracheal tube", "ET tube", "endotracheal tube")),
-    "line": (0.55, 0.08, 0.03, ("central venous catheter", "central line", "internal jugular line")),
-    "ecg": (0.80, 0.40, 0.00, ("ECG leads", "monitoring leads", "telemetry leads")),
-}
-
-
-@dataclass(frozen=True)
-class Body:
-    """The anatomy of a patient, in units of the image's half-width (about 18 cm); image right is patient's left."""
-
-    width: float  # of the rib cage, half
-    apex: float  # height of the lung apices, negative is up
-    dome: float  # height of the right diaphragm
-    depth_cm: float  # of the chest, front to back
-    heart: float  # half-width
-    rib_gap: float
-    rib_tilt: float
-    breast_cm: float
-    seed: tuple[int, ...]  # of the vessels
-
-
-@dataclass(frozen=True)
-class Film:
-    """All that `_draw` needs for one image."""
-
-    body: Body
-    view: str
-    portable: bool
-    scanner: str
-    devices: tuple[str, ...]
-    tube_side: int  # -1 image left, +1 image right
-    effusion: tuple[tuple[int, str], ...]  # (side, size)
-    opacity: tuple[float, float] | None  # centre of a consolidation
-    pose: tuple[float, float, float, float]  # shift right, shift down, turn in radians, zoom
-    seed: tuple[int, ...]  # of the noise
+DEVICES = {"tube": (0.36, 0.12, 0.01), "ett": (0.5, 0.06, 0.0), "line": (0.55, 0.08, 0.03), "ecg": (0.8, 0.4, 0.0)}
+DEVICE_SETTINGS = ("ICU", "emergency", "outpatient")  # order of the chances above
 
 
 @check_keywords
@@ -126,7 +71,7 @@ def load_phantom(n_patients: int = 400, *, image_size: int = 224, random_state: 
     named in most reports; no metadata column tells of them.
 
     `y_proba` comes from a *simulated reader*, not from a classifier that looked at the images. It is wrong on about
-    12 % of the films, by two planted failures: it misses 55 % of the effusions on AP supine films (4 % on others),
+    13 % of the films, by two planted failures: it misses 55 % of the effusions on AP supine films (4 % on others),
     and it calls an effusion on 50 % of the films with a chest tube and without effusion.
 
     Parameters
@@ -177,7 +122,7 @@ def load_phantom(n_patients: int = 400, *, image_size: int = 224, random_state: 
         report="report",
         metadata=METADATA,
         label_name="Pleural effusion",
-        label_terms=LABEL_TERMS,
+        label_terms=label_terms("Pleural effusion"),
         name="phantom",
         card=CARD,
     )
@@ -185,7 +130,7 @@ def load_phantom(n_patients: int = 400, *, image_size: int = 224, random_state: 
 
 @check_keywords
 def write_phantom(
-    out: str | Path, n_patients: int = 400, *, image_size: int = 224, random_state: Any = 0, progress: bool = False
+    out: str | Path, *, n_patients: int = 400, image_size: int = 224, random_state: Any = 0, progress: bool = False
 ) -> Path:
     """Write the cohort of `load_phantom` as files: `images/*.png`, `table.csv` and `README.txt`.
 
@@ -215,7 +160,7 @@ def write_phantom(
     >>> import tempfile
     >>> from mmaudit.datasets import write_phantom
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     sorted(p.name for p in write_phantom(folder, 2, image_size=64).iterdir())
+    ...     sorted(p.name for p in write_phantom(folder, n_patients=2, image_size=64).iterdir())
     ['README.txt', 'images', 'table.csv']
     """
     target = Path(out).resolve()
@@ -253,43 +198,6 @@ def _readme(frame: pd.DataFrame) -> str:
     )
 
 
-class PhantomImages:
-    """Films that are drawn when read; only their parameters are held.
-
-    Parameters
-    ----------
-    films : sequence of Film
-        What to draw, one a sample.
-    image_size : int
-        Width and height in pixels.
-    """
-
-    def __init__(self, films: Sequence[Film], image_size: int = 224) -> None:
-        self.films = tuple(films)
-        self.image_size = image_size
-
-    def __len__(self) -> int:
-        return len(self.films)
-
-    def __repr__(self) -> str:
-        return f"PhantomImages({len(self)} images of {self.image_size} x {self.image_size} pixels)"
-
-    def take(self, indices: Sequence[int]) -> PhantomImages:
-        """Return the films at these positions, undrawn."""
-        return PhantomImages([self.films[int(i)] for i in indices], self.image_size)
-
-    def read(self, index: int, *, max_side_px: int | None = None) -> GrayImage:
-        """Return film number `index`, pixels (height, width) float32 in [0, 1], made smaller to fit `max_side_px`.
-
-        The smaller image is the average of the full one, as `mmaudit.images.read_image` makes it from a file.
-        """
-        pixels = _draw(self.films[index], self.image_size)
-        if max_side_px is not None and max_side_px < self.image_size:
-            small = Image.fromarray(pixels).resize((max_side_px, max_side_px), Image.Resampling.BOX)
-            pixels = np.clip(np.asarray(small, dtype=np.float32), 0, 1)
-        return GrayImage(pixels, self.image_size, self.image_size, 8)
-
-
 # --- The cohort -------------------------------------------------------------------------------------------------
 
 
@@ -300,19 +208,24 @@ def _cohort(n_patients: int, image_size: int, random_state: Any) -> tuple[pd.Dat
     if isinstance(random_state, (int, np.integer)):
         _check_int("random_state", random_state, 0, 2**63 - 1)
         seed = int(random_state)
-    else:
+    elif random_state is None or isinstance(random_state, np.random.RandomState):
         seed = int(check_random_state(random_state).randint(2**31 - 1))
+    else:
+        got = type(random_state).__name__
+        raise InputError("random_state", "a whole number, a RandomState or None", got, "Give a number such as 0.")
     rows, films = [], []
     for patient in range(n_patients):
         report_rng, reader_rng = (np.random.default_rng([seed, patient, stream]) for stream in (_REPORT, _READER))
-        author_luck = report_rng.random()
+        writes_here = report_rng.random() < 0.7  # else one of the other sites' authors stands in
+        author = int(report_rng.integers(N_AUTHORS))
         for study, (row, film, days) in enumerate(_course(seed, patient)):
             names = {
                 "sample_id": f"P{patient:05d}-S{study + 1}-I1",
                 "patient_id": f"P{patient:05d}",
                 "study_id": f"P{patient:05d}-S{study + 1}",
             }
-            report = _report(film, row["site"], days, author_luck, report_rng)
+            wrote = list(SITES).index(row["site"]) if writes_here else author
+            report = write_report(film, author=wrote, days=days, rng=report_rng)
             label = int(bool(film.effusion))
             rows.append({**names, "report": report, "effusion": label, "proba": _reader(film, reader_rng), **row})
             films.append(film)
@@ -357,22 +270,22 @@ def _course(seed: int, patient: int) -> Iterator[tuple[dict[str, Any], Film, int
             present = rng.random() < chance if study or patient > 1 else patient == 0
             size = str(rng.choice(list(SIZES), p=(0.45, 0.38, 0.17)))
             effusion = tuple((s, size) for s in ((-1, 1) if both else (side,))) if present else ()
-        place = ("ICU", "emergency").index(setting) if setting != "outpatient" else 2
+        place = DEVICE_SETTINGS.index(setting)
         luck = rng.random(len(DEVICES))
         chances = [values[place] for values in DEVICES.values()]
-        chances[0] += 0.3 * (had and not effusion and place < 2)  # drained, and the tube is still there
+        chances[0] += 0.3 * (had and not effusion and setting != "outpatient")  # drained, and the tube is still there
         opacity = (int(rng.choice([-1, 1])) * rng.uniform(0.35, 0.6), rng.uniform(-0.3, 0.3))
         pose = rng.normal(0, (0.02, 0.02, 0.015, 0.02) if view == "PA" else (0.05, 0.05, 0.05, 0.04))
         film = Film(
             body=body,
             view=view,
             portable=bool(portable),
-            scanner=SITES[site][2 if portable else 1],
+            scanner=str(SITES[site][2 if portable else 1]),
             devices=tuple(d for d, u, p in zip(DEVICES, luck, chances, strict=True) if u < p),
             tube_side=side,
             effusion=effusion,
             opacity=opacity if rng.random() < 0.18 else None,
-            pose=(float(pose[0]), float(pose[1]), float(pose[2]), 1 + float(pose[3])),
+            pose=(float(pose[0]), float(pose[1]), float(pose[2]), 1.06 + float(pose[3])),
             seed=(seed, patient, _FILM, study),
         )
         yield (
@@ -404,91 +317,3 @@ def _reader(film: Film, rng: np.random.Generator) -> float:
         wrong = ERROR_TUBE
     margin = 1.2 * (float(ndtri(1 - wrong)) + rng.standard_normal())
     return round(float(expit(margin if film.effusion else -margin)), 4)
-
-
-# --- The report -------------------------------------------------------------------------------------------------
-
-_SIDE = {-1: "right", 1: "left"}  # image left is the patient's right
-_TECHNIQUE = {
-    "PA": ("PA radiograph of the chest.", "CHEST, PA.", "Upright PA view of the chest."),
-    "AP": ("{P}AP radiograph of the chest, semi-upright.", "CHEST, {P}AP.", "{P}frontal view, patient sitting."),
-    "AP supine": ("{P}supine AP radiograph of the chest.", "CHEST, {P}SUPINE.", "{P}frontal view, patient supine."),
-}
-_PRESENT = {
-    "up": (
-        "There is a {size} {side} pleural effusion with blunting of the costophrenic angle.",
-        "Pleura: {size} effusion, {side}.",
-        "Meniscus at the {side} base in keeping with {size} pleural fluid.",
-    ),
-    "supine": (
-        "Hazy veiling of the {side} lung, consistent with a {size} layering pleural effusion.",
-        "Pleura: {size} layering effusion, {side}.",
-        "Increased density of the {side} hemithorax, likely {size} pleural fluid tracking posteriorly.",
-    ),
-}
-_ABSENT = (
-    ("No pleural effusion or pneumothorax.", "Pleura: no effusion. No pneumothorax.", "Costophrenic angles are clear."),
-    (
-        "No pneumothorax. The pleural spaces are clear.",
-        "Pleura: clear.",
-        "No evidence of pleural fluid or pneumothorax.",
-    ),
-)
-_OPACITY = (
-    "Patchy {side} airspace opacity, which may represent pneumonia.",
-    "Lungs: {side} consolidation.",
-    "Focal opacity in the {side} lung, infection not excluded.",
-)
-_CLEAR = ("The lungs are clear without focal consolidation.", "Lungs: no consolidation.", "No focal airspace disease.")
-_HEART = (
-    ("The cardiac silhouette is normal in size.", "The heart is enlarged."),
-    ("Heart: normal.", "Heart: cardiomegaly."),
-    ("Heart size is within normal limits.", "The cardiac silhouette is enlarged."),
-)
-_DEVICE = {
-    "tube": ("A {side} {name} is in place.", "{side} {name}.", "{side} {name} projects over the hemithorax."),
-    "ett": ("The {name} ends above the carina.", "{name}.", "Tip of the {name} is in satisfactory position."),
-    "line": ("A right {name} ends in the superior vena cava.", "{name}, right.", "Right {name} with tip in the SVC."),
-    "ecg": ("Overlying {name} are noted.", "{name}.", "{name} overlie the chest."),
-}
-
-
-def _report(film: Film, site: str, days: int, author_luck: float, rng: np.random.Generator) -> str:
-    """Return the report in the manner of one of three authors, of whom each site has one who writes most of them."""
-    author = list(SITES).index(site) if author_luck < 0.7 else int(author_luck * 1000) % 3
-    supine = film.view == "AP supine"
-    side = "bilateral" if len(film.effusion) > 1 else _SIDE[film.effusion[0][0]] if film.effusion else ""
-    size = film.effusion[0][1] if film.effusion else ""
-    technique = _TECHNIQUE[film.view][author].format(P=("Portable " if author != 1 else "PORTABLE ") * film.portable)
-    findings = []
-    for device in film.devices:
-        if rng.random() < (0.4 if device == "ecg" else 0.85):
-            words = _DEVICE[device][author].format(side=_SIDE[film.tube_side], name=DEVICES[device][3][author])
-            findings.append(("Devices: " if author == 1 else "") + words)
-    if film.effusion:
-        findings.append(_PRESENT["supine" if supine else "up"][author].format(size=size, side=side))
-        findings.append("No pneumothorax.")
-    else:
-        findings.append(_ABSENT[int(rng.integers(len(_ABSENT)))][author])
-    lungs = _OPACITY[author].format(side=_SIDE[1 if film.opacity[0] > 0 else -1]) if film.opacity else _CLEAR[author]
-    findings += [lungs, _HEART[author][film.body.heart > 0.45]]
-    if days and rng.random() < 0.6:
-        findings.insert(0, f"Compared with the film of {days} day{'s' * (days > 1)} earlier.")
-    if film.effusion:
-        noun = ("pleural effusion", "effusion", "pleural fluid")[author]
-        impression = [f"{size} {side} {noun}{'s' * (side == 'bilateral' and author < 2)}."]
-    else:
-        impression = [("No pleural effusion.", "No effusion.", "No pleural fluid.")[author]]
-    if film.opacity:
-        impression.append(("Possible pneumonia.", "Consolidation, query infection.", "Focal lung opacity.")[author])
-    elif not film.effusion:
-        impression = [("No acute cardiopulmonary process.", "Normal.", "No acute abnormality.")[author]]
-        impression = ["No acute change; devices as above."] if film.devices else impression
-    parts = [f"TECHNIQUE: {_sentence(technique)}"] if rng.random() < 0.8 else []
-    parts.append("FINDINGS: " + " ".join(_sentence(f) for f in findings))
-    parts.append("IMPRESSION: " + " ".join(_sentence(i) for i in impression))
-    return "\n".join(parts)
-
-
-def _sentence(text: str) -> str:
-    return text[0].upper() + text[1:]

@@ -11,7 +11,7 @@ import pandas as pd
 from mmaudit.data import AuditData, check_image_share, warn_high_depth
 from mmaudit.encoders._image import ImageTable, describe_images
 from mmaudit.encoders._metadata import MetadataEncoder
-from mmaudit.encoders._report import ReportEncoder, TermIndicator, label_terms, restates_label
+from mmaudit.encoders._report import CONCEPTS, ReportEncoder, TermIndicator, label_terms, restates_label
 
 __all__ = ["Features", "encode"]
 
@@ -66,6 +66,11 @@ def encode(
         Threads for decoding. None: all cores.
     progress : bool
         Show a progress bar on standard error.
+
+    Raises
+    ------
+    ImageReadError
+        An image outside `image_root`, or more than 5 % of the images unreadable.
     """
     embeddings: dict[str, np.ndarray] = dict(data.embeddings)
     tables: list[pd.DataFrame] = []
@@ -82,8 +87,10 @@ def encode(
         check_image_share(images.errors)
         if images.n_high_depth:
             warn_high_depth(images.n_high_depth, len(data.images))
-        tables.append(images.statistics)
-        kinds |= dict.fromkeys(images.statistics.columns, "image")
+        # Where the metadata have a column of that name, theirs stays.
+        statistics = images.statistics.drop(columns=list(kinds), errors="ignore")
+        tables.append(statistics)
+        kinds |= dict.fromkeys(statistics.columns, "image")
         embeddings.setdefault("image", images.descriptors)
     if data.reports is not None:
         texts = data.reports.tolist()
@@ -92,12 +99,11 @@ def encode(
             embeddings["report"] = ReportEncoder(random_state=random_state).fit(chosen).transform(texts)
         indicator = TermIndicator(min_count=min_count).fit(chosen)
         restating = label_terms(data.label_name, data.label_terms)
-        names = [f'"{t}"' for t in indicator.terms_]
-        tables.append(pd.DataFrame(indicator.transform(texts).toarray().astype(bool), columns=names))
-        kinds |= {
-            name: "label_term" if restates_label(str(term), restating) else "report"
-            for name, term in zip(names, indicator.terms_, strict=True)
-        }
+        holds = pd.DataFrame(indicator.transform(texts).toarray().astype(bool), columns=indicator.terms_)
+        # Phrases first, then words, then concepts: of terms in the same reports, rules take the first one.
+        terms = sorted(map(str, indicator.terms_), key=lambda t: (t.removeprefix("no ") in CONCEPTS, -t.count(" "), t))
+        tables.append(holds[terms].rename(columns=lambda term: f'"{term}"'))
+        kinds |= {f'"{t}"': "label_term" if restates_label(t, restating) else "report" for t in terms}
     table = pd.concat(tables, axis=1) if tables else pd.DataFrame(index=range(data.n_samples))
     ordered = {m: embeddings[m] for m in data.modalities if m in embeddings}
     return Features(ordered, table, kinds), images

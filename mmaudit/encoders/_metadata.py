@@ -47,7 +47,9 @@ class MetadataEncoder(TransformerMixin, BaseEstimator):
                 (
                     "categorical",
                     make_pipeline(
-                        SimpleImputer(strategy="constant", fill_value="missing", missing_values=None),
+                        SimpleImputer(
+                            strategy="constant", fill_value="missing", missing_values=None, keep_empty_features=True
+                        ),
                         OneHotEncoder(
                             handle_unknown="infrequent_if_exist",
                             max_categories=self.max_categories,

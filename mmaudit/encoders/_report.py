@@ -48,8 +48,8 @@ CONCEPTS = {
     "tube or line": ("tube", "line", "ett", "ngt", "picc", "cvc"),
     "support device": (
         "tube", "line", "ett", "ngt", "picc", "cvc", "catheter", "cannula", "drain", "pacemaker", "icd", "electrode",
-        "lead", "stent", "prosthesis", "port-a-cath", "portacath", "endotracheal", "nasogastric", "intubated", "intubation",
-        "tracheostomy", "sternotomy",
+        "lead", "stent", "prosthesis", "port-a-cath", "portacath", "endotracheal", "nasogastric", "intubated",
+        "intubation", "tracheostomy", "sternotomy",
     ),
 }  # fmt: skip
 _CONCEPTS_OF = {word: [c for c, words in CONCEPTS.items() if word in words] for ws in CONCEPTS.values() for word in ws}
@@ -65,9 +65,12 @@ def _phrases(phrases: Iterable[str]) -> re.Pattern:
 
 
 _MARK_BEFORE, _MARK_AFTER, _MARK_STOP, _MARK_PSEUDO = map(_phrases, (_BEFORE, _AFTER, _STOP, _PSEUDO))
+# "No effusion, the heart is enlarged": after a comma or "and", an article begins another statement.
+_NEW_STATEMENT = r"(?:,|\band)\s+(?:the|a|an|there)\b"
 _MARK = re.compile(
     f"(?P<pseudo>{_MARK_PSEUDO.pattern})|(?P<after>{_MARK_AFTER.pattern})|(?P<before>{_MARK_BEFORE.pattern})"
-    f"|(?P<stop>{_MARK_STOP.pattern})|(?P<token>{_TOKEN.pattern})"
+    f"|(?P<stop>{_MARK_STOP.pattern}|{_NEW_STATEMENT})|(?P<comma>,)|(?P<link>\\b(?:and|or|nor)\\b)"
+    f"|(?P<token>{_TOKEN.pattern})"
 )
 
 
@@ -76,6 +79,7 @@ def _clause_tokens(clause: str) -> tuple[tuple[str, bool], ...]:
     """Return the words of one clause, each with whether it is negated."""
     tokens: list[tuple[str, bool]] = []
     negated, start = False, 0
+    comma, linked = 0, False  # where the last comma was, and whether an "and" or "or" came after it
     clause = _NO_DEVICE.sub(" ", clause)
     for match in _MARK.finditer(clause):
         kind = match.lastgroup
@@ -83,8 +87,14 @@ def _clause_tokens(clause: str) -> tuple[tuple[str, bool], ...]:
             negated, start = True, len(tokens)
         elif kind == "stop":
             negated, start = False, len(tokens)
+        elif kind == "comma":
+            comma, linked = len(tokens), False
+        elif kind == "link":
+            linked = True
         elif kind == "after":
-            tokens[start:] = [(token, True) for token, _ in tokens[start:]]
+            # "Tube in place, effusion not seen" denies the effusion; "tube, line and effusion not seen" all three.
+            first = start if linked else max(start, comma)
+            tokens[first:] = [(token, True) for token, _ in tokens[first:]]
         elif kind == "token" and (word := match.group()) not in _STOP_WORDS:
             tokens.append((_singular(word), negated))
     return tuple(tokens)
@@ -93,6 +103,8 @@ def _clause_tokens(clause: str) -> tuple[tuple[str, bool], ...]:
 def _singular(word: str) -> str:
     if len(word) > 4 and word.endswith("ies"):
         return word[:-3] + "y"
+    if word.endswith("sses"):
+        return word[:-2]
     if len(word) > 3 and word.endswith("s") and word[-2] not in "suiao":
         return word[:-1]
     return word
@@ -117,8 +129,8 @@ def report_terms(text: str, *, max_words: int = 2) -> list[str]:
 
     Examples
     --------
-    >>> report_terms("No pleural effusion. Chest tube.")
-    ['no pleural', 'no effusion', 'chest', 'tube', 'no pleural effusion', 'chest tube', 'tube or line', 'support device']
+    >>> report_terms("No effusion. Chest tube.")
+    ['no effusion', 'chest', 'tube', 'chest tube', 'tube or line', 'support device']
     """
     clauses = [_clause_tokens(c.strip()) for c in _CLAUSE.split(text.lower()) if c.strip()]
     terms = []
@@ -171,15 +183,19 @@ def label_terms(label_name: str, further: Sequence[str] = ()) -> tuple[str, ...]
     lowered = label_name.lower().replace("_", " ")
     words = {lowered, *(w.lower() for w in further)}
     for name, synonyms in _LABEL_WORDS.items():
-        if name in lowered or lowered in name or any(s in lowered for s in synonyms):
+        # Whole words, but for the label's own name ("PleuralEffusion"): "y" is in "opacity", "mass" in "massive".
+        if name in lowered or _holds(name, lowered) or any(_holds(lowered, s) for s in synonyms):
             words.update(synonyms)
     return tuple(sorted(w for w in words if len(w) > 2))
 
 
 def restates_label(term: str, words: Sequence[str]) -> bool:
     """Return whether a term holds one of the words of a label, as whole words."""
-    padded = f" {term} "
-    return any(f" {w} " in padded or f" {_singular(w)} " in padded for w in words)
+    return any(_holds(term, w) or _holds(term, _singular(w)) for w in words)
+
+
+def _holds(text: str, words: str) -> bool:
+    return f" {words} " in f" {text} "
 
 
 class ReportEncoder(TransformerMixin, BaseEstimator):
@@ -197,7 +213,8 @@ class ReportEncoder(TransformerMixin, BaseEstimator):
     Attributes
     ----------
     vectorizer_ : TfidfVectorizer
-    svd_ : TruncatedSVD
+    svd_ : TruncatedSVD or None
+        None where fewer than two terms were found; embeddings are then one column of 0.
 
     References
     ----------
@@ -216,18 +233,21 @@ class ReportEncoder(TransformerMixin, BaseEstimator):
 
     def fit_transform(self, texts: Sequence[str], y=None) -> np.ndarray:
         """Learn from `texts` and return their embeddings, shape (n_samples, n_dimensions), float32."""
-        min_df = 2 if len(texts) >= 20 else 1
+        min_df = 2 if len(texts) >= 20 else 1  # a word of one report is a name or a misspelling
         self.vectorizer_ = TfidfVectorizer(
             analyzer=report_terms, min_df=min_df, max_features=self.max_features, sublinear_tf=True, dtype=np.float32
         )
         try:
             tfidf = self.vectorizer_.fit_transform(texts)
-        except ValueError:  # no term occurs twice: nothing to learn from
+        except ValueError:  # no term occurs twice
+            tfidf = sparse.csr_matrix((len(texts), 0))
+        if min(tfidf.shape) < 2:  # nothing to learn directions from
             self.svd_ = None
             return np.zeros((len(texts), 1), dtype=np.float32)
         n_components = max(1, min(self.n_components, min(tfidf.shape) - 1))
         self.svd_ = TruncatedSVD(n_components, random_state=self.random_state)
-        return self.svd_.fit_transform(tfidf).astype(np.float32)
+        with np.errstate(invalid="ignore", divide="ignore"):  # reports that are all alike have no variance to share out
+            return self.svd_.fit_transform(tfidf).astype(np.float32)
 
     def transform(self, texts: Sequence[str]) -> np.ndarray:
         """Return embeddings of shape (n_samples, n_dimensions), float32; a text without known terms is all 0."""

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from mmaudit.slicers import Rule
-from mmaudit.slicers._predicates import make_predicates
+from mmaudit.slicers._predicates import NEGATIVE, make_predicates
 from mmaudit.slicers._scores import gap_lower_bound
 
 __all__ = ["Trait", "TraitFinder", "describe", "find_traits", "sentence"]
@@ -47,7 +47,7 @@ class TraitFinder:
     def __init__(self, table: pd.DataFrame, kinds: Mapping[str, str], *, min_samples: int = 8) -> None:
         predicates, holds = make_predicates(table, n_bins=4, min_samples=min_samples)
         # "is not" and "does not mention" set little apart: they are left to rules.
-        positive = [i for i, p in enumerate(predicates) if p.operator not in ("!=", "lacks")]
+        positive = [i for i, p in enumerate(predicates) if p.operator not in NEGATIVE]
         self.predicates = [predicates[i] for i in positive]
         self.holds = holds[positive] if positive else np.zeros((0, len(table)), dtype=bool)
         self.kinds = kinds

@@ -12,11 +12,11 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from mmaudit._errors import InputError
+from mmaudit.slicers._scores import check_in_range, check_predictions
 
 __all__ = ["MixtureSlicer"]
 
-SMOOTHING = 1.0  # samples added to each label of each component, so that no probability is 0
+SMOOTHING = 1.0  # samples with the labels of all samples, added to each component, so that no probability is 0
 
 
 class MixtureSlicer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
@@ -35,10 +35,10 @@ class MixtureSlicer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         Weights of the label and of the prediction against the embedding.
     max_iter : int
         Most steps of expectation maximisation.
-    tol : float
-        Stop when the mean log likelihood grows by less.
+    tol : float ≥ 0
+        Stop when the bound grows by less.
     n_init : int
-        Starts; the one with the highest likelihood is kept.
+        Starts; the one with the highest bound is kept.
     reg_covar : float
         Added to each variance.
     random_state : int, RandomState or None
@@ -53,21 +53,28 @@ class MixtureSlicer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
     label_proba_, prediction_proba_ : ndarray of shape (n_components,)
         Probability of label 1, and of prediction 1, in each component (0.5 where not modelled).
     lower_bound_ : float
-        Mean log likelihood of the best start.
+        Bound of the best start: the mean log likelihood of a sample plus, where labels are modelled, the log density
+        of the prior of the label probabilities (up to a constant) divided by n_samples.
     lower_bounds_ : list of float
-        The same after each step; it never falls.
+        The same at each step. It never falls, but for what `reg_covar` takes from the likelihood.
     n_iter_ : int
+        Steps of the best start.
     converged_ : bool
+        Whether the bound grew by less than `tol` before `max_iter`.
 
     Notes
     -----
     Time grows with n_samples x n_features x n_components x steps. `transform` sees the embedding alone, never the
     label or the prediction: membership of held-out samples must not depend on whether they are wrong.
 
+    Probabilities of labels have a Beta prior, worth one sample with the label mix of all samples. Each step is the
+    maximum under that prior, so the likelihood alone may fall where the bound, which counts the prior, grows.
+
     References
     ----------
     Eyuboglu et al. 2022 (Domino), arXiv:2203.14960, section 5.2. Differences: probabilities of labels are smoothed by
     one sample, starts are by confusion cell with k-means inside each, and membership uses the embedding alone.
+    Dempster, Laird and Rubin 1977, doi:10.1111/j.2517-6161.1977.tb01600.x, for the steps and the prior in them.
 
     Examples
     --------
@@ -115,8 +122,14 @@ class MixtureSlicer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         Raises
         ------
         InputError
-            For labels other than 0 and 1, or probabilities outside [0, 1].
+            For labels other than 0 and 1, probabilities outside [0, 1], or a parameter out of its range.
+        ValueError
+            For X with fewer than two samples, or with NaN or infinity.
         """
+        check_in_range(1, n_components=self.n_components, max_iter=self.max_iter, n_init=self.n_init)
+        check_in_range(
+            0, label_weight=self.label_weight, proba_weight=self.proba_weight, tol=self.tol, reg_covar=self.reg_covar
+        )
         X = validate_data(self, X, dtype=[np.float64, np.float32], ensure_min_samples=2)
         targets, weights = self._targets(y, y_proba, len(X))
         rng = check_random_state(self.random_state)
@@ -142,27 +155,18 @@ class MixtureSlicer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         return self
 
     def transform(self, X) -> np.ndarray:
-        """Return membership from the embedding alone: posterior of shape (n_samples, n_components), float32 in [0, 1]."""
+        """Return membership, the posterior given the embedding alone: (n_samples, n_components), float32 in [0, 1]."""
         check_is_fitted(self, "weights_")
         X = validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
         joint = _log_gaussian(X, self.means_, self.covariances_) + np.log(self.weights_)
         return np.exp(joint - logsumexp(joint, axis=1, keepdims=True)).astype(np.float32)
 
-    @staticmethod
-    def _check_targets(y, y_proba, n_samples: int) -> tuple[np.ndarray, np.ndarray]:
-        y, q = np.asarray(y), np.asarray(y_proba, dtype=float)
-        if y.shape != (n_samples,) or not np.isin(y, (0, 1)).all():
-            raise InputError("y", f"{n_samples} labels, 0 or 1", "other values or shape", "Map the labels to 0 and 1.")
-        if q.shape != (n_samples,) or not ((q >= 0) & (q <= 1)).all():
-            raise InputError("y_proba", f"{n_samples} values in [0, 1]", "other values or shape", "Use probabilities.")
-        return y.astype(float), q
-
     def _targets(self, y, y_proba, n_samples: int):
         """Return the modelled targets of shape (n_targets, n_samples) in [0, 1] and their weights."""
         if y is None or y_proba is None:
             return np.empty((0, n_samples)), np.empty(0)
-        label, proba = self._check_targets(y, y_proba, n_samples)
-        return np.stack([label, proba]), np.array([self.label_weight, self.proba_weight], dtype=float)
+        targets = np.stack(check_predictions(y, y_proba, n_samples))
+        return targets, np.array([self.label_weight, self.proba_weight], dtype=float)
 
     def _start(self, X, targets, weights, rng) -> np.ndarray:
         """Return first responsibilities: k-means, within each confusion cell where errors are modelled."""
@@ -197,16 +201,18 @@ class MixtureSlicer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
     def _expectation_maximisation(self, X, targets, weights, responsibility) -> dict:
         bounds: list[float] = []
         converged = False
-        parameters = self._maximise(X, targets, responsibility)
+        priors = [(t.sum() + 0.5) / (len(X) + 1) for t in targets]  # inside (0, 1) even where all labels are alike
+        parameters = self._maximise(X, targets, priors, responsibility)
         for _ in range(self.max_iter):
             joint = _log_gaussian(X, parameters["means_"], parameters["covariances_"]) + np.log(parameters["weights_"])
-            for target, weight, proba in zip(targets, weights, parameters["proba"], strict=True):
-                joint += weight * (np.outer(target, np.log(proba)) + np.outer(1 - target, np.log1p(-proba)))
+            log_prior = 0.0
+            for target, weight, prior, proba in zip(targets, weights, priors, parameters["proba"], strict=True):
+                log_one, log_zero = np.log(proba), np.log1p(-proba)
+                joint += weight * (np.outer(target, log_one) + np.outer(1 - target, log_zero))
+                log_prior += weight * SMOOTHING * float((prior * log_one + (1 - prior) * log_zero).sum())
             total = logsumexp(joint, axis=1)
-            bound = float(total.mean())
-            parameters_next = self._maximise(X, targets, np.exp(joint - total[:, None]))
-            bounds.append(bound)
-            parameters = parameters_next
+            bounds.append(float(total.mean()) + log_prior / len(X))
+            parameters = self._maximise(X, targets, priors, np.exp(joint - total[:, None]))
             if len(bounds) > 1 and abs(bounds[-1] - bounds[-2]) < self.tol:
                 converged = True
                 break
@@ -215,7 +221,7 @@ class MixtureSlicer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         parameters["label_proba_"], parameters["prediction_proba_"] = proba if len(proba) else (half, half)
         return parameters | {"lower_bounds_": bounds, "converged_": converged}
 
-    def _maximise(self, X, targets, responsibility) -> dict:
+    def _maximise(self, X, targets, priors, responsibility) -> dict:
         size = responsibility.sum(axis=0) + 10 * np.finfo(responsibility.dtype).eps
         means = responsibility.T @ X / size[:, None]
         variances = responsibility.T @ (X * X) / size[:, None] - means**2
@@ -223,8 +229,16 @@ class MixtureSlicer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
             "weights_": size / size.sum(),
             "means_": means,
             "covariances_": np.maximum(variances, 0) + self.reg_covar,
-            "proba": [(responsibility.T @ t + SMOOTHING * t.mean()) / (size + SMOOTHING) for t in targets],
+            "proba": [
+                (responsibility.T @ t + SMOOTHING * prior) / (size + SMOOTHING)
+                for t, prior in zip(targets, priors, strict=True)
+            ],
         }
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.transformer_tags.preserves_dtype = []  # membership is float32 whatever X is
+        return tags
 
 
 def _log_gaussian(X: np.ndarray, means: np.ndarray, variances: np.ndarray) -> np.ndarray:

@@ -23,6 +23,7 @@ from mmaudit.slicers._scores import Scorer
 __all__ = ["Portfolio", "Slice"]
 
 
+FOLDS = (None, 0, 1)
 OWN_SHARE = 0.5  # of its gap, that a candidate must keep on the samples which better candidates leave over
 
 
@@ -42,10 +43,11 @@ class Slice:
         What makes a member, where that can be said.
     component : int
         Column of the slicer's `transform`.
-    score : float
-        Lower bound of the gap on discovery samples, in [-1, 1].
     n_tried : int
-        Groups of its kind that were looked at; the lower bound is at a level divided by this.
+        Groups of its kind that were looked at; the lower bound of its gap is at a level divided by this.
+    fold : {0, 1, None}
+        The half of the discovery patients that a mixture was fitted on; its gap is judged on the other half. None:
+        all of them, for what was not fitted to errors.
     """
 
     slicer: str
@@ -53,8 +55,8 @@ class Slice:
     label: int | None
     rule: Rule | None
     component: int
-    score: float
     n_tried: int
+    fold: int | None
 
 
 class Portfolio(BaseEstimator):
@@ -147,10 +149,10 @@ class Portfolio(BaseEstimator):
             if found.rule is not None:
                 strength = found.rule.holds(features.table).astype(np.float32)
             else:
-                if found.modality not in posteriors:
-                    mixture = self._mixtures[found.modality]
-                    posteriors[found.modality] = mixture.transform(self._space(features, found.modality))
-                strength = posteriors[found.modality][:, found.component]
+                key = (found.modality, found.fold)
+                if key not in posteriors:
+                    posteriors[key] = self._mixtures[key].transform(self._space(features, found.modality))
+                strength = posteriors[key][:, found.component]
             if found.label is not None:
                 strength = strength * (np.asarray(y) == found.label)
             columns.append(strength)
@@ -165,16 +167,15 @@ class Portfolio(BaseEstimator):
             min_patients=self.min_patients, threshold=self.threshold, alpha=self.alpha, n_rules=6 * self.n_slices
         ).fit(table, y, y_proba=y_proba, groups=groups)
         self.n_tried_ += slicer.n_tried_
-        for k, (rule, label, score) in enumerate(zip(slicer.rules_, slicer.labels_, slicer.scores_, strict=True)):
+        for k, (rule, label) in enumerate(zip(slicer.rules_, slicer.labels_, strict=True)):
             kinds = {features.kinds[p.column] for p in rule.predicates}
             modality = "+".join(m for m in MODALITIES if m in kinds)
-            pool.append(
-                Slice("rules", modality, label, rule, k, float(score), slicer.n_tried_of_length_[len(rule.predicates)])
-            )
+            n_tried = slicer.n_tried_of_length_[len(rule.predicates)]
+            pool.append(Slice("rules", modality, label, rule, k, n_tried, None))
             masks.append(rule.holds(table) & scorer.in_label(label))
 
     def _fit_mixtures(self, features, y, y_proba, scorer, rng, pool, masks) -> None:
-        self._mixtures: dict[str, MixtureSlicer] = {}
+        self._mixtures: dict[tuple[str, int | None], MixtureSlicer] = {}
         self._reductions: dict[str, PCA] = {}
         present = [m for m in MODALITIES if m in self.modalities and m in features.embeddings]
         n_samples = len(features.table)
@@ -186,25 +187,35 @@ class Portfolio(BaseEstimator):
                 self._reductions[modality] = reduction.fit(X)
         spaces = present + (["+".join(present)] if len(present) > 1 else [])
         n_components = self.n_components or int(np.clip(n_samples // 30, 5, 25))
+        n_tried = len(LABELS) * len(FOLDS) * len(spaces) * n_components
         for space in spaces:
             X = self._space(features, space)
-            mixture = MixtureSlicer(n_components, reg_covar=1e-3, random_state=rng)
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", ConvergenceWarning)  # a slice is judged by its gap, not by EM's rest
-                mixture.fit(X, y, y_proba=y_proba)
-            self._mixtures[space] = mixture
-            member = mixture.transform(X).T >= 0.5
-            self.n_tried_ += len(LABELS) * len(member)
-            n_tried = len(LABELS) * len(member) * len(spaces)
-            counts, errors = scorer.group(member)
-            for label in LABELS:
-                bound = scorer.bound(counts, errors, label, n_tried, self.alpha)
-                for k in np.flatnonzero(scorer.comparable(counts, label, self.min_patients)):
-                    inside = member[k] & scorer.in_label(label)
-                    outside = ~member[k] & scorer.in_label(label)
-                    if min(scorer.n_patients(inside), scorer.n_patients(outside)) >= self.min_patients:
-                        pool.append(Slice("mixture", space, label, None, int(k), float(bound[k]), n_tried))
-                        masks.append(inside)
+            for fold in FOLDS:
+                rows = self._fold_rows(scorer, fold, fitted=True)
+                mixture = MixtureSlicer(n_components, reg_covar=1e-3, random_state=rng)
+                if fold is None:
+                    mixture.set_params(label_weight=0, proba_weight=0)
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore", ConvergenceWarning)  # a slice is judged by its gap, not by EM's rest
+                    mixture.fit(X[rows], y[rows], y_proba=y_proba[rows])
+                self._mixtures[space, fold] = mixture
+                member = mixture.transform(X).T >= 0.5
+                self.n_tried_ += len(LABELS) * len(member)
+                counts, _ = scorer.group(member)
+                for label in LABELS:
+                    in_label = scorer.in_label(label)
+                    for k in np.flatnonzero(scorer.comparable(counts, label, self.min_patients)):
+                        inside, outside = member[k] & in_label, ~member[k] & in_label
+                        if min(scorer.n_patients(inside), scorer.n_patients(outside)) >= self.min_patients:
+                            pool.append(Slice("mixture", space, label, None, int(k), n_tried, fold))
+                            masks.append(inside)
+
+    @staticmethod
+    def _fold_rows(scorer: Scorer, fold: int | None, *, fitted: bool) -> np.ndarray:
+        """Return the samples that a mixture is fitted on, or those its components are judged on."""
+        if fold is None:
+            return np.ones(len(scorer.y), dtype=bool)
+        return (scorer.patient % 2 == fold) == fitted
 
     def _space(self, features: Features, space: str) -> np.ndarray:
         modalities = space.split("+")
@@ -223,26 +234,19 @@ class Portfolio(BaseEstimator):
         if not pool:
             return []
         members = np.array(masks)
-        n_tried = np.array([found.n_tried for found in pool])
-        of_label = {label: np.array([found.label == label for found in pool]) for label in LABELS}
-        gap = self._gaps(members, scorer, of_label)
-        left = np.ones(len(scorer.y), dtype=bool)
+        everyone = np.ones(len(scorer.y), dtype=bool)
+        gap, _ = self._judge(pool, members, scorer, everyone)
+        left = everyone.copy()
         chosen: list[int] = []
         while len(chosen) < self.n_slices:
-            rest = replace(scorer, y=scorer.y[left], error=scorer.error[left], patient=scorer.patient[left])
-            remaining = members[:, left]
-            counts, errors = rest.group(remaining)
-            score = np.full(len(pool), -np.inf)
+            own_gap, score = self._judge(pool, members, scorer, left)
             # A candidate whose gap is mostly that of samples already covered is the same failure in other words.
-            own = (gap > 0) & (self._gaps(remaining, rest, of_label) >= OWN_SHARE * gap)
-            for label, same in of_label.items():
-                usable = same & own & rest.comparable(counts, label, self.min_patients)
-                score[usable] = rest.bound(counts, errors, label, n_tried, self.alpha)[usable]
+            score[(gap <= 0) | (own_gap < OWN_SHARE * gap)] = -np.inf
             score[chosen] = -np.inf
             for k in np.argsort(-score, kind="stable"):
                 if score[k] == -np.inf:
                     return chosen
-                if rest.n_patients(remaining[k]) >= self.min_patients:
+                if scorer.n_patients(members[k] & left) >= self.min_patients:
                     chosen.append(int(k))
                     left &= ~members[k]
                     break
@@ -250,11 +254,24 @@ class Portfolio(BaseEstimator):
                 return chosen
         return chosen
 
-    @staticmethod
-    def _gaps(members: np.ndarray, scorer: Scorer, of_label) -> np.ndarray:
-        counts, errors = scorer.group(members)
-        gap = np.full(len(members), -np.inf)
-        for label, same in of_label.items():
-            p_in, _, p_out, _ = scorer.rates(counts, errors, label)
-            gap[same] = (p_in - p_out)[same]
-        return gap
+    def _judge(self, pool: list[Slice], members: np.ndarray, scorer: Scorer, left: np.ndarray):
+        """Return the gap of each candidate and its lower bound on the samples left, -inf where they are too few.
+
+        What was fitted to errors is judged on the half of the patients that it was not fitted on.
+        """
+        gap, score = np.full(len(pool), -np.inf), np.full(len(pool), -np.inf)
+        n_tried = np.array([found.n_tried for found in pool])
+        for fold in FOLDS:
+            rows = left & self._fold_rows(scorer, fold, fitted=False)
+            here = np.flatnonzero([found.fold == fold for found in pool])
+            if len(here) == 0 or not rows.any():
+                continue
+            part = replace(scorer, y=scorer.y[rows], error=scorer.error[rows], patient=scorer.patient[rows])
+            counts, errors = part.group(members[np.ix_(here, rows)])
+            least = self.min_patients if fold is None else (self.min_patients + 1) // 2
+            for label in LABELS:
+                p_in, _, p_out, _ = part.rates(counts, errors, label)
+                bound = part.bound(counts, errors, label, n_tried[here], self.alpha)
+                usable = part.comparable(counts, label, least) & [pool[k].label == label for k in here]
+                gap[here[usable]], score[here[usable]] = (p_in - p_out)[usable], bound[usable]
+        return gap, score

@@ -23,6 +23,9 @@ _PHRASES = {
 }
 
 
+NEGATIVE = ("!=", "lacks")
+
+
 @dataclass(frozen=True)
 class Predicate:
     """A statement about one column that is true or false of each sample.
@@ -93,7 +96,8 @@ def make_predicates(table: pd.DataFrame, *, n_bins: int, min_samples: int) -> tu
     """Return the predicates that a table allows, and which rows they hold for.
 
     Numeric columns are cut at their quantiles, rounded to what a person would say; categories are taken as "is" and
-    "is not"; boolean columns as "mentions" and "lacks".
+    "is not"; boolean columns as "mentions" and "lacks". Of predicates that hold for the same rows the plainest one is
+    kept: what is there before what is not, so that "mentions tube" does not become "does not mention no tube".
 
     Parameters
     ----------
@@ -108,18 +112,19 @@ def make_predicates(table: pd.DataFrame, *, n_bins: int, min_samples: int) -> tu
     predicates : list of Predicate
     holds : ndarray of shape (n_predicates, n_samples), bool
     """
+    possible = [p for name in table.columns for p in _of_column(name, table[name], n_bins, min_samples)]
+    possible.sort(key=lambda p: p.operator in NEGATIVE)  # stable: columns keep their order
     predicates: list[Predicate] = []
     rows: list[np.ndarray] = []
     seen: set[bytes] = set()
-    for name in table.columns:
-        for predicate in _of_column(name, table[name], n_bins, min_samples):
-            holds = predicate.holds(table)
-            n_inside = int(holds.sum())
-            key = np.packbits(holds).tobytes()
-            if min_samples <= n_inside <= len(table) - min_samples and key not in seen:
-                seen.add(key)
-                predicates.append(predicate)
-                rows.append(holds)
+    for predicate in possible:
+        holds = predicate.holds(table)
+        n_inside = int(holds.sum())
+        key = np.packbits(holds).tobytes()
+        if min_samples <= n_inside <= len(table) - min_samples and key not in seen:
+            seen.add(key)
+            predicates.append(predicate)
+            rows.append(holds)
     return predicates, np.array(rows, dtype=bool).reshape(len(rows), len(table))
 
 
@@ -145,7 +150,8 @@ def _of_column(name: str, column: pd.Series, n_bins: int, min_samples: int) -> l
 
 def _cut_points(values: np.ndarray, n_bins: int) -> list[float]:
     """Return quantiles with as few digits as keep them apart, at least two."""
-    quantiles = np.unique(np.quantile(values, np.linspace(0, 1, n_bins + 1)[1:-1]))
+    # Values that occur, not means of two: a count is cut at 2, never at 2.5.
+    quantiles = np.unique(np.quantile(values, np.linspace(0, 1, n_bins + 1)[1:-1], method="lower"))
     spread = np.quantile(values, 0.9) - np.quantile(values, 0.1)
     if spread > 0:
         digits = int(np.ceil(-np.log10(spread / 50)))

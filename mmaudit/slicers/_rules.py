@@ -9,9 +9,9 @@ import pandas as pd
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from mmaudit._errors import AuditWarning
+from mmaudit._errors import AuditWarning, InputError
 from mmaudit.slicers._predicates import Predicate, Rule, make_predicates
-from mmaudit.slicers._scores import Scorer
+from mmaudit.slicers._scores import Scorer, check_in_range, check_predictions
 
 __all__ = ["RuleSlicer"]
 
@@ -105,7 +105,17 @@ class RuleSlicer(TransformerMixin, BaseEstimator):
             Probabilities of label 1. None (or y None): there are no errors to search for, and no rules.
         groups : array of shape (n_samples,) or None
             Patient of each sample. None: each sample is a patient.
+
+        Raises
+        ------
+        InputError
+            For labels other than 0 and 1, probabilities outside [0, 1], or a parameter out of its range.
         """
+        if self.max_predicates not in (1, 2):
+            raise InputError("max_predicates", "1 or 2", f"{self.max_predicates!r}", "Longer rules are not searched.")
+        check_in_range(1, n_rules=self.n_rules, min_patients=self.min_patients)
+        check_in_range(2, n_bins=self.n_bins)
+        check_in_range(0, 1, threshold=self.threshold, alpha=self.alpha)
         table = self._table(X, reset=True)
         self.rules_: list[Rule] = []
         self.labels_: list[int | None] = []
@@ -119,7 +129,7 @@ class RuleSlicer(TransformerMixin, BaseEstimator):
                 stacklevel=2,
             )
             return self
-        scorer = Scorer.from_predictions(y, y_proba, groups, self.threshold)
+        scorer = Scorer.from_predictions(*check_predictions(y, y_proba, len(table)), groups, self.threshold)
         predicates, holds = make_predicates(table, n_bins=self.n_bins, min_samples=self.min_patients)
         found = self._search(predicates, holds, scorer)
         found.sort(key=lambda f: -f[0])
@@ -202,5 +212,6 @@ class RuleSlicer(TransformerMixin, BaseEstimator):
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
-        tags.input_tags.allow_nan = False
+        tags.input_tags.allow_nan = False  # of arrays; a table may have missing values
+        tags.transformer_tags.preserves_dtype = []  # membership is float32 whatever X is
         return tags

@@ -7,7 +7,31 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import norm
 
-__all__ = ["Scorer", "gap_lower_bound", "wilson"]
+from mmaudit._errors import InputError
+
+__all__ = ["Scorer", "check_in_range", "check_predictions", "gap_lower_bound", "wilson"]
+
+
+def check_predictions(y, y_proba, n_samples: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return labels and probabilities as float arrays of shape (n_samples,), or raise `InputError`."""
+    y = np.asarray(y)
+    if y.shape != (n_samples,) or not np.isin(y, (0, 1)).all():
+        raise InputError("y", f"{n_samples} labels, 0 or 1", "other values or shape", "Map the labels to 0 and 1.")
+    try:
+        q = np.asarray(y_proba, dtype=float)
+    except (TypeError, ValueError):
+        q = np.empty(0)
+    if q.shape != (n_samples,) or not ((q >= 0) & (q <= 1)).all():
+        raise InputError("y_proba", f"{n_samples} values in [0, 1]", "other values or shape", "Use probabilities.")
+    return y.astype(float), q
+
+
+def check_in_range(least: float, most: float = np.inf, **parameters: float) -> None:
+    """Raise `InputError` for the first parameter that is not a number from `least` to `most`."""
+    for name, value in parameters.items():
+        if not isinstance(value, (int, float, np.number)) or not least <= value <= most:
+            expected = f"a number from {least:g}" + (f" to {most:g}" if np.isfinite(most) else " on")
+            raise InputError(name, expected, f"{value!r}", "Choose one in that range.")
 
 
 def wilson(errors, n, z):

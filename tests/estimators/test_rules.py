@@ -1,0 +1,342 @@
+"""The rule search, compared with a search in plain loops."""
+
+import itertools
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import norm
+
+from mmaudit._errors import AuditWarning, InputError
+from mmaudit.slicers import Predicate, Rule, RuleSlicer
+from mmaudit.slicers._predicates import make_predicates
+from mmaudit.slicers._scores import Scorer
+
+
+def small(seed, n=120):
+    rng = np.random.default_rng(seed)
+    table = pd.DataFrame(
+        {
+            "view": rng.choice(["PA", "AP", "lateral"], n),
+            "sex": pd.Series(rng.choice(["F", "M"], n), dtype=object).where(rng.random(n) > 0.1, None),
+            "age": np.where(rng.random(n) < 0.1, np.nan, rng.integers(20, 90, n)),
+            '"tube"': rng.random(n) < 0.3,
+        }
+    )
+    y = rng.integers(0, 2, n)
+    rate = np.where((table["view"] == "AP") & table['"tube"'], 0.7, 0.15)
+    return table, y, np.where(rng.random(n) < rate, 1 - y, y).astype(float)
+
+
+# A second search, row by row: nothing here is shared with the package but the list of predicates
+
+
+def holds_for(predicate, row):
+    value = row[predicate.column]
+    missing = value is None or (isinstance(value, float) and math.isnan(value))
+    if predicate.operator == "missing":
+        return missing
+    if predicate.operator in ("mentions", "lacks"):
+        return bool(value) == (predicate.operator == "mentions")
+    if missing:
+        return False
+    return {
+        "==": lambda: value == predicate.value,
+        "!=": lambda: value != predicate.value,
+        "<=": lambda: value <= predicate.value,
+        ">": lambda: value > predicate.value,
+    }[predicate.operator]()
+
+
+def wilson_by_hand(wrong, n, z):
+    p = wrong / n
+    middle, half = p + z * z / (2 * n), z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
+    return (middle - half) / (1 + z * z / n), (middle + half) / (1 + z * z / n)
+
+
+def bound_by_hand(inside, y, wrong, label, n_tried, alpha=0.05):
+    """Return Newcombe's lower bound of the gap, or None where there is too little to compare (8 in and out)."""
+    n_in = [sum(i and t == v for i, t in zip(inside, y, strict=True)) for v in (0, 1)]
+    n_out = [sum(not i and t == v for i, t in zip(inside, y, strict=True)) for v in (0, 1)]
+    e_in = [sum(i and t == v and w for i, t, w in zip(inside, y, wrong, strict=True)) for v in (0, 1)]
+    e_out = [sum(not i and t == v and w for i, t, w in zip(inside, y, wrong, strict=True)) for v in (0, 1)]
+    z = norm.isf(alpha / n_tried)
+    if label is None:
+        if min(n_in + n_out) < 8 / 3 or sum(n_in) < 8 or sum(n_out) < 8:
+            return None
+        p_in, members, others = sum(e_in) / sum(n_in), sum(n_in), sum(n_out)
+        p_out = sum(n_in[v] / members * e_out[v] / n_out[v] for v in (0, 1))
+    else:
+        if n_in[label] < 8 or n_out[label] < 8:
+            return None
+        p_in, members, others = e_in[label] / n_in[label], n_in[label], n_out[label]
+        p_out = e_out[label] / others
+    low, high = wilson_by_hand(p_in * members, members, z)[0], wilson_by_hand(p_out * others, others, z)[1]
+    return p_in - p_out - math.hypot(p_in - low, high - p_out)
+
+
+def search_by_hand(table, y, wrong, predicates, label):
+    rows = table.astype(object).to_dict("records")
+    masks = [[holds_for(p, row) for row in rows] for p in predicates]
+    n = len(predicates)
+    n_single, n_all = 3 * n, 3 * n + 3 * n * (n - 1) // 2
+    found = {}
+    single = [bound_by_hand(mask, y, wrong, label, n_single) for mask in masks]
+    for i, score in enumerate(single):
+        if score is not None:
+            found[(i,)] = score
+    for i, j in itertools.combinations(range(n), 2):
+        both = [a and b for a, b in zip(masks[i], masks[j], strict=True)]
+        score = bound_by_hand(both, y, wrong, label, n_all)
+        parts = [s if s is not None else -math.inf for s in (single[i], single[j])]
+        if score is not None and sum(both) < min(sum(masks[i]), sum(masks[j])) and score > max(parts):
+            found[(i, j)] = score
+    return found
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_search_is_exact(seed):
+    table, y, proba = small(seed)
+    wrong = proba != y
+    predicates, holds = make_predicates(table, n_bins=4, min_samples=8)
+    rows = table.astype(object).to_dict("records")
+    for predicate, mask in zip(predicates, holds, strict=True):
+        assert mask.tolist() == [holds_for(predicate, row) for row in rows]
+    slicer = RuleSlicer(n_bins=4, n_rules=500).fit(table, y, y_proba=proba)
+    by_rule = {
+        (label, str(rule)): score
+        for label, rule, score in zip(slicer.labels_, slicer.rules_, slicer.scores_, strict=True)
+    }
+    for label in (0, 1, None):
+        by_hand = search_by_hand(table, y, wrong, predicates, label)
+        best = max(by_hand, key=by_hand.get)
+        first = next(k for k, other in enumerate(slicer.labels_) if other == label)
+        assert slicer.scores_[first] == pytest.approx(by_hand[best], abs=1e-6)
+        assert str(slicer.rules_[first]) == str(Rule(tuple(predicates[i] for i in best)))
+        names = {str(Rule(tuple(predicates[i] for i in key))): score for key, score in by_hand.items()}
+        scores = {name: score for (other, name), score in by_rule.items() if other == label}
+        assert len(scores) > 10
+        for name, score in scores.items():
+            assert score == pytest.approx(names[name], abs=1e-6)
+    assert list(slicer.scores_) == sorted(slicer.scores_, reverse=True)
+    n = len(predicates)
+    assert slicer.n_tried_of_length_ == {1: 3 * n, 2: 3 * n + 3 * n * (n - 1) // 2}
+
+
+def test_the_planted_pair_comes_first():
+    first = [RuleSlicer().fit(t, y, y_proba=p).rules_[0] for t, y, p in (small(s, n=600) for s in range(5))]
+    assert {str(rule) for rule in first} == {'view = AP and report mentions "tube"'}
+
+
+def test_scores_against_hand_worked_numbers():
+    """10 of 20 wrong inside, 5 of 50 outside: Wilson (0.299, 0.701) and (0.043, 0.214) at 95 %; Newcombe's bound."""
+    y, error = np.zeros(70, dtype=int), np.r_[np.ones(10), np.zeros(10), np.ones(5), np.zeros(45)]
+    scorer = Scorer(y, error.astype(np.float32), np.arange(70), 1.0)
+    inside = np.arange(70) < 20
+    counts, errors = scorer.group(inside[None])
+    assert scorer.rates(counts, errors, 0) == pytest.approx((0.5, 20, 0.1, 50))
+    bound = scorer.bound(counts, errors, 0, 1, 0.025)
+    assert bound == pytest.approx(0.4 - math.hypot(0.5 - 0.2993, 0.2136 - 0.1), abs=2e-4)
+
+
+def test_repeated_samples_do_not_make_a_score_surer():
+    table, y, proba = small(1, n=200)
+    once = RuleSlicer().fit(table, y, y_proba=proba)
+    twice = RuleSlicer(min_patients=8).fit(
+        pd.concat([table] * 4, ignore_index=True),
+        np.tile(y, 4),
+        y_proba=np.tile(proba, 4),
+        groups=np.tile(range(200), 4),
+    )
+    assert twice.scores_[0] == pytest.approx(once.scores_[0], abs=0.03)
+    alone = RuleSlicer().fit(pd.concat([table] * 4, ignore_index=True), np.tile(y, 4), y_proba=np.tile(proba, 4))
+    assert alone.scores_[0] > once.scores_[0] + 0.1
+
+
+# Predicates
+
+
+def predicates_of(values, **options):
+    table = pd.DataFrame({"x": values})
+    return [str(p) for p in make_predicates(table, **({"n_bins": 5, "min_samples": 8} | options))[0]]
+
+
+def test_terms_that_are_denied_are_another_term():
+    rng = np.random.default_rng(0)
+    tube = rng.random(400) < 0.3
+    silent = rng.random(400) < 0.3
+    table = pd.DataFrame({'"no tube"': ~tube & ~silent, '"tube"': tube & ~silent})
+    y = rng.integers(0, 2, 400)
+    for name, word in (("no tube", '"no tube"'), ("tube", '"tube"')):
+        proba = np.where(rng.random(400) < np.where(table[word], 0.7, 0.05), 1 - y, y)
+        rule = RuleSlicer(max_predicates=1).fit(table, y, y_proba=proba).rules_[0]
+        assert str(rule) == f'report mentions "{name}"'
+
+
+def test_where_every_report_has_a_term_or_its_denial_what_is_there_is_named():
+    tube = np.arange(60) % 3 == 0
+    for columns in ({'"no tube"': ~tube, '"tube"': tube}, {'"tube"': tube, '"no tube"': ~tube}):
+        found, _ = make_predicates(pd.DataFrame(columns), n_bins=4, min_samples=8)
+        assert sorted(map(str, found)) == ['report mentions "no tube"', 'report mentions "tube"']
+
+
+def test_missing_values_are_a_group_of_their_own_and_match_nothing_else():
+    values = pd.Series(["a"] * 20 + ["b"] * 20 + ["c"] * 20 + [None] * 20, dtype=object)
+    assert predicates_of(values) == [
+        "x is missing", "x = a", "x = b", "x = c", "x is not a", "x is not b", "x is not c",
+    ]  # fmt: skip
+    table = pd.DataFrame({"x": values, "age": [np.nan] * 40 + [50.0] * 40})
+    assert Predicate("x", "!=", "a").holds(table).sum() == 40
+    assert Predicate("x", "missing").holds(table).sum() == 20
+    assert Predicate("age", "<=", 60.0).holds(table).sum() == 40
+    assert Predicate("age", ">", 60.0).holds(table).sum() == 0
+    assert Predicate("age", "missing").holds(table).sum() == 40
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        (np.arange(20, 90), {33, 47, 61, 75}),  # ages: a fifth of the 70 are 20 to 33
+        (np.arange(0, 1000) / 1000, {0.2, 0.4, 0.6, 0.8}),
+        (np.linspace(0, 98765, 1000), {20000, 39000, 59000, 79000}),
+        (np.repeat([1, 2, 3, 4, 9], 20), {1, 2, 3, 4}),  # counts: never 1.5
+        (np.r_[np.zeros(50), np.arange(1, 51)], {0, 10, 30}),
+    ],
+)
+def test_cut_points_are_what_a_person_would_say(values, expected):
+    found, _ = make_predicates(pd.DataFrame({"x": values.astype(float)}), n_bins=5, min_samples=8)
+    assert {p.value for p in found} == expected
+    assert all(len(str(p).split()[-1]) <= 5 for p in found)
+
+
+def test_two_numbers_and_yes_or_no_are_values_not_ranges():
+    assert predicates_of([0.0, 1.0] * 20) == ["x = 0", "x = 1"]
+    assert predicates_of([3.5] * 40) == []
+    assert predicates_of([np.nan] * 40) == []
+    assert predicates_of(["rare"] * 3 + ["a"] * 20 + ["b"] * 20) == ["x = a", "x = b", "x is not a", "x is not b"]
+
+
+def test_rules_survive_json():
+    rule = Rule((Predicate("age", ">", 60.0), Predicate("view", "==", "AP"), Predicate('"tube"', "lacks")))
+    assert Rule.from_dict(rule.to_dict()) == rule
+    assert str(rule) == 'age > 60 and view = AP and report does not mention "tube"'
+
+
+# What a rule must have
+
+
+def test_min_patients_counts_patients_not_samples():
+    n = 400
+    rng = np.random.default_rng(0)
+    marked = np.arange(n) < 40
+    table = pd.DataFrame({"scanner": np.where(marked, "old", "new")})
+    y = np.arange(n) % 2
+    proba = np.where(marked | (rng.random(n) < 0.1), 1 - y, y)
+    four_patients = np.r_[np.repeat(np.arange(4), 10), 4 + np.arange(n - 40)]
+    assert RuleSlicer(min_patients=8).fit(table, y, y_proba=proba).rules_
+    assert not RuleSlicer(min_patients=8).fit(table, y, y_proba=proba, groups=four_patients).rules_
+    assert RuleSlicer(min_patients=4).fit(table, y, y_proba=proba, groups=four_patients).rules_
+    few_outside = np.where(marked, np.arange(n), 1000 + np.arange(n) % 3)
+    assert not RuleSlicer(min_patients=8).fit(table, y, y_proba=proba, groups=few_outside).rules_
+
+
+def test_near_duplicates_are_dropped():
+    rng = np.random.default_rng(0)
+    n = 500
+    ap = rng.random(n) < 0.3
+    almost = ap ^ (rng.random(n) < 0.01)
+    table = pd.DataFrame({"view": np.where(ap, "AP", "PA"), "bed": np.where(almost, "yes", "no")})
+    y = rng.integers(0, 2, n)
+    proba = np.where(rng.random(n) < np.where(ap, 0.6, 0.1), 1 - y, y)
+    slicer = RuleSlicer(max_predicates=1).fit(table, y, y_proba=proba)
+    for label in (0, 1, None):
+        compared = np.ones(n, dtype=bool) if label is None else y == label
+        masks = [
+            r.holds(table) & compared for r, other in zip(slicer.rules_, slicer.labels_, strict=True) if other == label
+        ]
+        assert len(masks) == 2  # one of each pair of twins
+        for one, two in itertools.combinations(masks, 2):
+            assert (one & two).sum() < 0.8 * (one | two).sum()
+
+
+def test_over_both_labels_needs_both_inside_and_outside():
+    rng = np.random.default_rng(0)
+    n = 400
+    y = rng.integers(0, 2, n)
+    table = pd.DataFrame({"answer": np.where(y == 1, "yes", "no"), "view": rng.choice(["AP", "PA"], n)})
+    proba = np.where(rng.random(n) < np.where(y == 1, 0.6, 0.1), 1 - y, y)
+    slicer = RuleSlicer().fit(table, y, y_proba=proba)
+    for rule, label in zip(slicer.rules_, slicer.labels_, strict=True):
+        inside = rule.holds(table)
+        assert "answer" not in str(rule)  # it would be compared with nobody, within a label as over both
+        if label is None:
+            assert {*y[inside]} == {*y[~inside]} == {0, 1}
+
+
+def test_a_slice_with_more_disease_is_not_a_rule_for_that():
+    """Positives are missed at 50 % in and outside; the hospital has five times as many of them."""
+    rng = np.random.default_rng(0)
+    n = 4000
+    hospital = rng.random(n) < 0.5
+    y = (rng.random(n) < np.where(hospital, 0.5, 0.1)).astype(int)
+    proba = np.where(rng.random(n) < np.where(y == 1, 0.5, 0.05), 1 - y, y)
+    slicer = RuleSlicer().fit(pd.DataFrame({"site": np.where(hospital, "H", "G")}), y, y_proba=proba)
+    assert (proba != y)[hospital].mean() > (proba != y)[~hospital].mean() + 0.15
+    assert max(slicer.scores_) < 0
+
+
+# Calls
+
+
+def test_without_predictions_it_says_so_and_finds_nothing():
+    table, _, _ = small(0)
+    with pytest.warns(AuditWarning, match="y_proba: expected labels and probabilities"):
+        slicer = RuleSlicer().fit(table)
+    assert slicer.transform(table).shape == (120, 0)
+    assert slicer.rules_ == []
+
+
+def test_membership_is_where_the_rule_holds_and_the_table_is_not_changed():
+    table, y, proba = small(0)
+    before = table.copy(deep=True)
+    slicer = RuleSlicer().fit(table, y, y_proba=proba)
+    membership = slicer.transform(table)
+    assert membership.dtype == np.float32
+    for k, rule in enumerate(slicer.rules_):
+        np.testing.assert_array_equal(membership[:, k], rule.holds(table))
+    pd.testing.assert_frame_equal(table, before)
+    again = RuleSlicer().fit(table, y, y_proba=proba)
+    assert again.rules_ == slicer.rules_
+    assert again.scores_.tobytes() == slicer.scores_.tobytes()
+
+
+def test_arrays_have_numbered_columns():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(400, 2))
+    y = rng.integers(0, 2, 400)
+    slicer = RuleSlicer(max_predicates=1).fit(X, y, y_proba=np.where(X[:, 1] > 0.8, 1 - y, y))
+    assert str(slicer.rules_[0]).startswith("x1 > 0.8")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"max_predicates": 3}, r"^max_predicates: expected 1 or 2, got 3\."),
+        ({"n_rules": 0}, r"^n_rules: expected a number from 1 on, got 0\."),
+        ({"n_bins": 1}, r"^n_bins: expected a number from 2 on, got 1\."),
+        ({"alpha": 1.5}, r"^alpha: expected a number from 0 to 1, got 1\.5\."),
+    ],
+)
+def test_bad_parameters(options, message):
+    table, y, proba = small(0)
+    with pytest.raises(InputError, match=message):
+        RuleSlicer(**options).fit(table, y, y_proba=proba)
+
+
+def test_bad_labels_and_probabilities():
+    table, y, proba = small(0)
+    with pytest.raises(InputError, match=r"^y: expected 120 labels, 0 or 1"):
+        RuleSlicer().fit(table, y + 1, y_proba=proba)
+    with pytest.raises(InputError, match=r"^y_proba: expected 120 values in \[0, 1\]"):
+        RuleSlicer().fit(table, y, y_proba=proba * 100)

@@ -1,0 +1,353 @@
+"""Confirmation: hand-worked numbers, full enumeration, and what happens when patients have several films."""
+
+import itertools
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import binom, fisher_exact
+
+from mmaudit.confirm import confirm, detectable_gaps, gap_interval, permutation_p_values, slice_metrics
+
+# Numbers worked by hand
+
+
+def expand(counts):
+    """Return inside, y, error from (inside, y, error, count)."""
+    rows = [(i, y, e) for i, y, e, count in counts for _ in range(count)]
+    inside, y, error = (np.array(column) for column in zip(*rows, strict=True))
+    return inside.astype(bool), y, error
+
+
+def test_slice_metrics_within_a_label():
+    """Label 1: 6 of 10 wrong inside, 4 of 20 outside. Label 0 has other numbers and plays no part."""
+    inside, y, error = expand([(1, 1, 1, 6), (1, 1, 0, 4), (0, 1, 1, 4), (0, 1, 0, 16), (1, 0, 1, 5), (0, 0, 0, 5)])
+    patient = np.arange(len(y)) // 2
+    found = slice_metrics(inside, 1, y, error, patient)
+    assert found == pytest.approx((10, 5, 10, 0.6, 0.2, 0.4))
+
+
+def test_slice_metrics_over_both_labels_compares_at_the_same_mix():
+    """Inside: 8 of label 1 (4 wrong), 2 of label 0 (1 wrong): 0.5. Outside: label 1 at 0.4, label 0 at 0.1.
+
+    At the mix of the inside the outside has 0.8 * 0.4 + 0.2 * 0.1 = 0.34, though its own mean is 0.16.
+    """
+    inside, y, error = expand(
+        [
+            (1, 1, 1, 4),
+            (1, 1, 0, 4),
+            (1, 0, 1, 1),
+            (1, 0, 0, 1),
+            (0, 1, 1, 4),
+            (0, 1, 0, 6),
+            (0, 0, 1, 4),
+            (0, 0, 0, 36),
+        ]
+    )
+    n_in, _, _, p_in, p_out, gap = slice_metrics(inside, None, y, error, np.arange(len(y)))
+    assert (n_in, p_in) == (10, 0.5)
+    assert p_out == pytest.approx(0.34)
+    assert gap == pytest.approx(0.16)
+    assert error[~inside].mean() == pytest.approx(0.16)
+
+
+def test_slice_metrics_with_nobody_to_compare_with():
+    y, error = np.array([0, 1, 0, 1]), np.array([0, 1, 0, 0])
+    everybody, nobody = np.ones(4, dtype=bool), np.zeros(4, dtype=bool)
+    assert np.isnan(slice_metrics(everybody, None, y, error, np.arange(4))[3:]).all()
+    assert slice_metrics(nobody, 1, y, error, np.arange(4))[:3] == (0, 0, 2)
+    # Members of both labels, outsiders of one.
+    assert np.isnan(slice_metrics(np.array([True, True, False, True]), None, y, error, np.arange(4))[5])
+
+
+def test_benjamini_hochberg_by_hand():
+    """q of p = (0.01, 0.02, 0.03, 0.5) is (0.04, 0.04, 0.04, 0.5); the frame's q are these of the frame's p."""
+    rng = np.random.default_rng(0)
+    n = 300
+    y = rng.integers(0, 2, n)
+    inside = rng.random((n, 6)) < 0.3
+    error = rng.random(n) < np.where(inside[:, 0] | inside[:, 1], 0.4, 0.15)
+    labels = [0, 1, None, 0, 1, None]
+    frame = confirm(inside, labels, y, error, np.arange(n), n_permutations=499, random_state=0)
+    np.testing.assert_allclose(by_hand([0.01, 0.02, 0.03, 0.5]), [0.04, 0.04, 0.04, 0.5])
+    np.testing.assert_allclose(frame["q_value"], by_hand(frame["p_value"]), atol=1e-12)
+
+
+def by_hand(p_values):
+    p = list(p_values)
+    order = sorted(range(len(p)), key=p.__getitem__)
+    q, smallest = [0.0] * len(p), 1.0
+    for rank in range(len(p), 0, -1):
+        smallest = min(smallest, p[order[rank - 1]] * len(p) / rank)
+        q[order[rank - 1]] = smallest
+    return q
+
+
+# The permutation test
+
+
+@pytest.mark.parametrize(("wrong_in", "wrong_out"), [(5, 2), (4, 3), (1, 6), (6, 0), (0, 0)])
+def test_one_sample_a_patient_is_fishers_exact_test(wrong_in, wrong_out):
+    n_in, n_out = 6, 10
+    inside, y, error = expand(
+        [(1, 1, 1, wrong_in), (1, 1, 0, n_in - wrong_in), (0, 1, 1, wrong_out), (0, 1, 0, n_out - wrong_out)]
+    )
+    table = [[wrong_in, n_in - wrong_in], [wrong_out, n_out - wrong_out]]
+    tails = [fisher_exact(table, alternative=a).pvalue for a in ("greater", "less")]
+    n = 19_999
+    found = permutation_p_values(inside[:, None], [1], y, error, np.arange(16), n, np.random.RandomState(0))[0]
+    expected = min(1, 2 * min(tails))
+    assert found == pytest.approx(expected, abs=2 * 4 * math.sqrt(min(tails) * (1 - min(tails)) / n) + 2 / n)
+
+
+def test_whole_patients_are_exchanged_as_in_full_enumeration():
+    """Six patients of two films each, so 720 equally likely exchanges; the films of a patient are alike."""
+    patient = np.repeat(np.arange(6), 2)
+    error = np.repeat([1.0, 1, 1, 0, 0, 0], 2)
+    inside = np.repeat([True, True, False, True, False, False], 2)
+    y = np.zeros(12, dtype=int)
+    observed = (error - error.mean())[inside].sum()
+    statistics = [
+        sum(2 * (error[2 * lender] - error.mean()) for lender, member in zip(order, inside[::2], strict=True) if member)
+        for order in itertools.permutations(range(6))
+    ]
+    tail = min(np.mean(np.array(statistics) >= observed - 1e-9), np.mean(np.array(statistics) <= observed + 1e-9))
+    assert tail == 0.5  # 2 of 3 members err: 10 of the 20 choices of members have at least as many
+    found = permutation_p_values(inside[:, None], [0], y, error, patient, 999, np.random.RandomState(0))[0]
+    assert found == 1.0  # twice a tail of half
+    three = np.repeat([True, True, True, False, False, False], 2)
+    found = permutation_p_values(three[:, None], [0], y, error, patient, 9999, np.random.RandomState(0))[0]
+    assert found == pytest.approx(2 * 1 / 20, abs=0.012)  # one of the choose(6, 3) choices is as extreme
+    as_if_alone = permutation_p_values(three[:, None], [0], y, error, np.arange(12), 9999, np.random.RandomState(0))
+    assert as_if_alone[0] < 0.01
+
+
+def test_the_smallest_p_value_counts_the_observed_one():
+    inside, y, error = expand([(1, 1, 1, 50), (0, 1, 0, 50)])
+    found = permutation_p_values(inside[:, None], [1], y, error, np.arange(100), 99, np.random.RandomState(0))
+    assert found == pytest.approx([2 / 100])
+
+
+def clustered(rng, n_patients=120):
+    """Return patients with 1 to 8 films whose errors share a frailty; a slice of whole patients, unrelated to it."""
+    sizes = rng.randint(1, 9, n_patients)
+    patient = np.repeat(np.arange(n_patients), sizes)
+    frailty = rng.beta(0.6, 1.4, n_patients)  # mean 0.3; errors of a patient correlate at 1 / (0.6 + 1.4 + 1) = 1/3
+    error = (rng.random_sample(len(patient)) < frailty[patient]).astype(float)
+    inside = (rng.random_sample(n_patients) < 0.3)[patient]
+    return patient, error, inside
+
+
+def test_p_values_hold_their_level_with_several_films_a_patient_and_would_not_without():
+    """250 data sets without any association, at level 0.05.
+
+    Binomial(250, 0.05) is at most 21 with probability 0.99: more rejections would show a test that is too sure.
+    The same test with each film as a patient must fail that bound, or this test would show nothing.
+    """
+    n_sets = 250
+    most = binom.ppf(0.99, n_sets, 0.05)
+    assert most == 21
+    rejected = {"patients": 0, "films": 0}
+    for seed in range(n_sets):
+        rng = np.random.RandomState(seed)
+        patient, error, inside = clustered(rng)
+        y = np.zeros(len(error), dtype=int)
+        for unit, codes in (("patients", patient), ("films", np.arange(len(patient)))):
+            p = permutation_p_values(inside[:, None], [0], y, error, codes, 99, rng)[0]
+            rejected[unit] += p <= 0.05
+    assert rejected["patients"] <= most
+    assert rejected["films"] > 1.4 * most
+
+
+def test_p_values_over_both_labels_hold_their_level_where_one_label_has_more_errors():
+    """Errors are common among the few positives, and the slice has more of them: no association within a label.
+
+    Errors exchanged between the labels would make the spread of the slice look smaller than it is. Two films a
+    patient; a third of the patients have films of both labels.
+    """
+    n_sets = 250
+    rejected = {"own label": 0, "any label": 0}
+    for seed in range(n_sets):
+        rng = np.random.RandomState(seed)
+        patient = np.repeat(np.arange(200), 2)
+        ill = np.repeat(rng.random_sample(200) < 0.15, 2)
+        y = np.where(rng.random_sample(400) < 0.15, 1 - ill, ill).astype(int)
+        error = (rng.random_sample(400) < np.where(y == 1, 0.5, 0.03)).astype(float)
+        inside = rng.random_sample(400) < np.where(y == 1, 0.5, 0.05)
+        rejected["own label"] += permutation_p_values(inside[:, None], [None], y, error, patient, 99, rng)[0] <= 0.05
+        residual = error - np.where(y == 1, error[y == 1].mean(), error[y == 0].mean())
+        statistics = np.array([residual[rng.permutation(400)][inside].sum() for _ in range(99)])
+        observed = residual[inside].sum()
+        tail = min((statistics >= observed).sum(), (statistics <= observed).sum())
+        rejected["any label"] += 2 * (1 + tail) / 100 <= 0.05
+    most = binom.ppf(0.99, n_sets, 0.05)
+    assert rejected["own label"] <= most
+    assert rejected["any label"] > most
+
+
+def test_a_real_gap_has_a_small_p_value_and_the_order_of_samples_plays_no_part():
+    rng = np.random.RandomState(0)
+    patient, _, inside = clustered(rng)
+    error = (rng.random_sample(len(patient)) < np.where(inside, 0.6, 0.1)).astype(float)
+    y = rng.randint(0, 2, len(error))
+    found = confirm(inside[:, None], [None], y, error, patient, random_state=0)
+    assert found["p_value"][0] < 0.001
+    shuffled = rng.permutation(len(y))
+    again = confirm(inside[shuffled][:, None], [None], y[shuffled], error[shuffled], patient[shuffled], random_state=0)
+    for column in ("n_samples", "n_patients", "metric_inside", "metric_outside", "gap"):
+        assert again[column][0] == pytest.approx(found[column][0])
+    assert again["p_value"][0] < 0.001
+
+
+# The interval
+
+
+def test_intervals_of_the_gap_cover_it_with_several_films_a_patient_and_row_intervals_do_not():
+    """150 data sets with a true gap of 0: a slice of whole patients, unrelated to their frailty.
+
+    At nominal 95 %, a coverage of 0.90 or more; Binomial(150, 0.95) is 135 or more with probability 0.997.
+    """
+    n_sets = 150
+    covered = {"patients": 0, "films": 0}
+    for seed in range(n_sets):
+        rng = np.random.RandomState(10_000 + seed)
+        patient, error, inside = clustered(rng)
+        y = np.zeros(len(error), dtype=int)
+        for unit, codes in (("patients", patient), ("films", np.arange(len(patient)))):
+            low, high = gap_interval(inside[:, None], [0], y, error, codes, 400, 0.05, rng)[0]
+            covered[unit] += low <= 0 <= high
+    assert covered["patients"] >= 0.90 * n_sets
+    assert covered["films"] <= 0.85 * n_sets
+
+
+def test_interval_of_one_sample_a_patient_is_about_that_of_two_proportions():
+    """40 of 100 against 60 of 300: gap 0.2, standard error sqrt(.4 * .6 / 100 + .2 * .8 / 300) = 0.0542."""
+    inside, y, error = expand([(1, 1, 1, 40), (1, 1, 0, 60), (0, 1, 1, 60), (0, 1, 0, 240)])
+    low, high = gap_interval(inside[:, None], [1], y, error, np.arange(400), 4000, 0.05, np.random.RandomState(0))[0]
+    assert low == pytest.approx(0.2 - 1.96 * 0.0542, abs=0.01)
+    assert high == pytest.approx(0.2 + 1.96 * 0.0542, abs=0.01)
+
+
+def test_interval_over_both_labels_is_a_bootstrap_of_slice_metrics():
+    rng = np.random.RandomState(0)
+    patient, error, inside = clustered(rng, 60)
+    y = rng.randint(0, 2, len(error))
+    found = gap_interval(inside[:, None], [None], y, error, patient, 2000, 0.1, np.random.RandomState(1))[0]
+    films = [np.flatnonzero(patient == k) for k in range(60)]
+    gaps = []
+    for _ in range(2000):
+        rows = np.concatenate([films[k] for k in rng.randint(0, 60, 60)])
+        gaps.append(slice_metrics(inside[rows], None, y[rows], error[rows], patient[rows])[5])
+    np.testing.assert_allclose(found, np.nanquantile(gaps, [0.05, 0.95]), atol=0.015)
+
+
+def test_large_hospitals_are_resampled_piece_by_piece():
+    rng = np.random.RandomState(0)
+    n = 300_000
+    inside, y, error = rng.random_sample((n, 1)) < 0.3, np.zeros(n, dtype=int), rng.random_sample(n) < 0.2
+    low, high = gap_interval(inside, [0], y, error, np.arange(n), 30, 0.05, rng)[0]
+    assert -0.01 < low < high < 0.01
+
+
+# Too few, and what could have been found
+
+
+def test_fewer_than_five_patients_are_not_tested():
+    n = 60
+    y = np.zeros(n, dtype=int)
+    error = (np.arange(n) < 20).astype(int)
+    patient = np.arange(n)
+    patient[:20] = np.arange(20) % 4  # 20 wrong films of 4 patients
+    inside = np.stack([np.arange(n) < 20, np.arange(n) >= 20, np.arange(n) % 2 == 0], axis=1)
+    frame = confirm(inside, [0, 0, 0], y, error, patient, n_permutations=199, random_state=0)
+    numbers = ["metric_inside", "metric_outside", "gap", "ci_low", "ci_high"]
+    assert frame.loc[:1, numbers].isna().all(axis=None)
+    assert frame.loc[:1, "p_value"].tolist() == [1, 1]
+    assert frame.loc[:1, "n_patients"].tolist() == [4, 40]
+    assert frame.loc[2, numbers].notna().all()
+    assert not frame["confirmed"].any()
+
+
+def test_members_whose_label_no_outsider_has_are_not_tested():
+    """All 30 positives are members: over both labels there is nothing to compare them with."""
+    y = np.repeat([1, 0], [30, 60])
+    inside = (np.arange(90) < 40)[:, None]
+    error = np.r_[np.ones(30), np.zeros(60)]
+    frame = confirm(inside, [None], y, error, np.arange(90), n_permutations=199, random_state=0)
+    assert frame[["gap", "ci_low"]].isna().all(axis=None)
+    assert frame["p_value"].tolist() == [1.0]
+    assert frame["confirmed"].tolist() == [False]
+
+
+def test_without_candidates_the_frame_is_empty():
+    frame = confirm(np.zeros((10, 0), dtype=bool), [], np.arange(10) % 2, np.zeros(10), np.arange(10))
+    assert len(frame) == 0
+    assert "q_value" in frame
+
+
+def test_a_slice_that_does_better_is_not_confirmed():
+    inside, y, error = expand([(1, 1, 0, 100), (0, 1, 1, 50), (0, 1, 0, 50)])
+    frame = confirm(inside[:, None], [1], y, error, np.arange(200), random_state=0)
+    assert frame["p_value"][0] < 0.01
+    assert frame["gap"][0] == -0.5
+    assert not frame["confirmed"][0]
+
+
+def test_same_seed_same_numbers():
+    rng = np.random.RandomState(0)
+    patient, error, inside = clustered(rng)
+    y = rng.randint(0, 2, len(error))
+    arguments = (np.stack([inside, ~inside], axis=1), [None, 1], y, error, patient)
+    one, two, other = (confirm(*arguments, n_permutations=199, random_state=seed) for seed in (0, 0, 1))
+    pd.testing.assert_frame_equal(one, two)
+    assert not one.equals(other)
+
+
+def test_detectable_gap_by_a_second_formula():
+    """Fleiss, Levin and Paik, formula 4.14, turned around: the patients needed for the gap are those there are."""
+    found = detectable_gaps(400, 0.1, n_candidates=10, shares=(0.1, 0.25, 0.5))
+    z_alpha, z_power = 2.80703, 0.84162  # of 0.05 / 10 / 2 and of 0.8
+    for row in found.itertuples():
+        p1, p2, ratio = 0.1 + row.gap, 0.1, (400 - row.n_patients) / row.n_patients
+        mean = (p1 + ratio * p2) / (1 + ratio)
+        needed = (
+            z_alpha * math.sqrt((ratio + 1) * mean * (1 - mean)) + z_power * math.sqrt(ratio * p1 * (1 - p1) + p2 * 0.9)
+        ) ** 2 / (ratio * row.gap**2)
+        assert needed == pytest.approx(row.n_patients, rel=1e-3)
+
+
+def test_detectable_gap_has_about_the_power_it_claims():
+    """1,000 draws at the gap for 80 % power, two-proportion z-test at 0.05 / 5."""
+    row = detectable_gaps(400, 0.15, n_candidates=5, shares=(0.2,)).iloc[0]
+    rng = np.random.default_rng(0)
+    n_in, n_out = int(row.n_patients), 400 - int(row.n_patients)
+    p_in, p_out = rng.binomial(n_in, 0.15 + row.gap, 1000) / n_in, rng.binomial(n_out, 0.15, 1000) / n_out
+    pooled = (n_in * p_in + n_out * p_out) / 400
+    z = (p_in - p_out) / np.sqrt(pooled * (1 - pooled) * (1 / n_in + 1 / n_out))
+    assert (z > 2.5758).mean() == pytest.approx(0.8, abs=0.06)
+
+
+def test_detectable_gaps_shrink_with_more_patients_and_grow_with_more_candidates():
+    gap = {
+        (n, k, effect): detectable_gaps(n, 0.1, effect, n_candidates=k, shares=(0.3,))["gap"][0]
+        for n, k, effect in ((200, 5, 1.0), (800, 5, 1.0), (200, 50, 1.0), (200, 5, 0.5))
+    }
+    base = gap[200, 5, 1.0]
+    assert gap[800, 5, 1.0] < base < gap[200, 50, 1.0]
+    assert base < gap[200, 5, 0.5]
+
+
+def test_a_classifier_without_errors_elsewhere_still_needs_a_gap():
+    """0 % outside, 40 patients of 200, 10 candidates: the gap solves gap = z_a sqrt(null) + z_b sqrt(inside)."""
+    gap = detectable_gaps(200, 0.0, n_candidates=10, shares=(0.2,))["gap"][0]
+    null = 0.2 * gap * (1 - 0.2 * gap) * (1 / 40 + 1 / 160)
+    assert gap == pytest.approx(2.80703 * math.sqrt(null) + 0.84162 * math.sqrt(gap * (1 - gap) / 40), rel=1e-3)
+    assert gap > 0.1
+
+
+def test_nothing_is_detectable_where_all_is_wrong_or_hardly_anybody_is_left():
+    assert detectable_gaps(200, 1.0, n_candidates=10)["gap"].isna().all()
+    few = detectable_gaps(12, 0.1, n_candidates=10)
+    assert few["n_patients"].tolist() == [6]
+    assert detectable_gaps(8, 0.1, n_candidates=10).empty
