@@ -21,14 +21,28 @@ _NAMES = {
 }
 _MODULES = ("confirm", "datasets", "encoders", "explain", "slicers")
 
-__all__ = ["__version__", *_NAMES, *_MODULES]
-
 if TYPE_CHECKING:
     from mmaudit import confirm, datasets, encoders, explain, slicers
-    from mmaudit._errors import AuditWarning, InputError, MissingExtraError
     from mmaudit._audit import audit
+    from mmaudit._errors import AuditWarning, InputError, MissingExtraError
     from mmaudit.data import AuditData
     from mmaudit.result import AuditResult, load_result
+
+__all__ = [
+    "AuditData",
+    "AuditResult",
+    "AuditWarning",
+    "InputError",
+    "MissingExtraError",
+    "__version__",
+    "audit",
+    "confirm",
+    "datasets",
+    "encoders",
+    "explain",
+    "load_result",
+    "slicers",
+]
 
 
 def __getattr__(name: str) -> Any:

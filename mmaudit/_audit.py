@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from sklearn.base import clone
 from sklearn.utils import check_random_state
+from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from mmaudit._errors import AuditWarning, InputError, check_keywords, nearest
@@ -27,6 +28,7 @@ __all__ = ["audit"]
 logger = logging.getLogger(__name__)
 
 MAX_SLICES = 15
+SMALL_FIT = 5000  # discovery samples
 MIN_PATIENTS_IN_ALL = 20
 ERROR_TYPES = {0: "false_positive", 1: "false_negative", None: "mixed"}
 
@@ -123,10 +125,12 @@ def audit(
         )
         seen = features.take(discovery)
         y, proba, patient = data.y_true[discovery], data.y_proba[discovery], data.patient_id[discovery]
-        portfolio.fit(seen, y, y_proba=proba, groups=patient)
-        seconds.mark("discover")
-        stability = _stability(portfolio, seen, y, proba, patient, n_refits, seeds[3], progress)
-        seconds.mark("stability")
+        # Small fits lose more to handing work from thread to thread than they gain: ten times on a busy machine.
+        with threadpool_limits(1 if len(y) < SMALL_FIT else None):
+            portfolio.fit(seen, y, y_proba=proba, groups=patient)
+            seconds.mark("discover")
+            stability = _stability(portfolio, seen, y, proba, patient, n_refits, seeds[3], progress)
+            seconds.mark("stability")
     messages = _retell(caught)
     if not data.has_patient_id:  # said aloud when the data were made
         messages.insert(0, NO_PATIENT_ID)
@@ -330,14 +334,24 @@ def _numbers_of_part(inside, label, y, error, patient) -> dict:
 
 
 def _detectable(data, held_out, error, threshold, n_candidates, alpha) -> pd.DataFrame:
-    scorer = Scorer.from_predictions(
-        data.y_true[held_out], data.y_proba[held_out], data.patient_id[held_out], threshold
-    )
-    n_patients = len(pd.unique(data.patient_id[held_out]))
-    worth = held_out.sum() / n_patients / scorer.design_effect
-    return detectable_gaps(
-        n_patients, float(error[held_out].mean()), worth, n_candidates=max(n_candidates, 1), alpha=alpha
-    )
+    """Return the detectable gaps within the label in which they are larger, where most slices are compared."""
+    by_label = []
+    for label in (0, 1):
+        rows = held_out & (data.y_true == label)
+        patients = data.patient_id[rows]
+        scorer = Scorer.from_predictions(data.y_true[rows], data.y_proba[rows], patients, threshold)
+        n_patients = len(pd.unique(patients))
+        by_label.append(
+            detectable_gaps(
+                n_patients,
+                float(error[rows].mean()),
+                rows.sum() / n_patients / scorer.design_effect,
+                n_candidates=max(n_candidates, 1),
+                alpha=alpha,
+            )
+        )
+    # Of the two labels, the one in which fewer slice sizes can be told apart at all, then in which gaps are larger.
+    return max(by_label, key=lambda gaps: (-gaps["gap"].notna().sum(), gaps["gap"].max()))
 
 
 def _quarantine(data: AuditData, images: ImageTable | None) -> pd.DataFrame:

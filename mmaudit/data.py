@@ -169,7 +169,7 @@ class AuditData:
         Examples
         --------
         >>> import pandas as pd, mmaudit as mma
-        >>> df = pd.DataFrame({"y": [0, 1, 1], "p": [0.2, 0.9, 0.4], "who": ["a", "b", "b"], "view": ["PA", "AP", "PA"]})
+        >>> df = pd.DataFrame({"y": [0, 1, 1], "p": [0.2, 0.9, 0.4], "who": list("abb"), "view": ["PA", "AP", "PA"]})
         >>> mma.AuditData.from_frame(df, label="y", y_proba="p", patient_id="who", metadata=["view"])
         AuditData: 3 samples of 2 patients
           label        y: 2 of 3 are 1 (67 %)

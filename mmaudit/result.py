@@ -132,9 +132,8 @@ class AuditResult:
             return "On these held-out patients no slice could have been confirmed, whatever its gap."
         parts = [f"{100 * r.gap:.0f} points in a slice of {r.n_patients:.0f} patients" for r in known.itertuples()]
         return (
-            "With 80 % power this audit would have confirmed a gap in the error rate of at least "
-            + ", ".join(parts)
-            + "; smaller ones can be there unseen."
+            "With 80 % power this audit would have confirmed, among cases of one label, a gap in the error rate of "
+            "at least " + ", ".join(parts) + "; smaller ones can be there unseen."
         )
 
     def members(self, slice_id: str, *, most: int | None = None) -> pd.DataFrame:

@@ -57,7 +57,20 @@ _NO_DEVICE = re.compile(r"\b(?:in line with|first[- ]line|second[- ]line|pleural
 
 _CLAUSE = re.compile(r"[.;:?!\n]+(?=\s|$)|\n+")
 _TOKEN = re.compile(r"[a-z][a-z0-9'-]*[a-z0-9]|[a-z]")
-_STOP_WORDS = ENGLISH_STOP_WORDS | {"xxxx", "patient", "year", "old", "mr", "mrs", "dr"}
+# Words that say of something else that it is there: the something is the term.
+_FILLERS = {
+    "place",
+    "seen",
+    "noted",
+    "present",
+    "identified",
+    "demonstrated",
+    "evident",
+    "shown",
+    "visualized",
+    "visualised",
+}
+_STOP_WORDS = ENGLISH_STOP_WORDS | _FILLERS | {"xxxx", "patient", "year", "old", "mr", "mrs", "dr"}
 
 
 def _phrases(phrases: Iterable[str]) -> re.Pattern:
@@ -75,10 +88,10 @@ _MARK = re.compile(
 
 
 @lru_cache(maxsize=50_000)
-def _clause_tokens(clause: str) -> tuple[tuple[str, bool], ...]:
-    """Return the words of one clause, each with whether it is negated."""
-    tokens: list[tuple[str, bool]] = []
-    negated, start = False, 0
+def _clause_tokens(clause: str) -> tuple[tuple[str, bool, bool], ...]:
+    """Return the words of one clause, each with whether it is negated and whether it follows the one before at once."""
+    tokens: list[tuple[str, bool, bool]] = []
+    negated, start, end = False, 0, -1
     comma, linked = 0, False  # where the last comma was, and whether an "and" or "or" came after it
     clause = _NO_DEVICE.sub(" ", clause)
     for match in _MARK.finditer(clause):
@@ -94,9 +107,10 @@ def _clause_tokens(clause: str) -> tuple[tuple[str, bool], ...]:
         elif kind == "after":
             # "Tube in place, effusion not seen" denies the effusion; "tube, line and effusion not seen" all three.
             first = start if linked else max(start, comma)
-            tokens[first:] = [(token, True) for token, _ in tokens[first:]]
+            tokens[first:] = [(token, True, follows) for token, _, follows in tokens[first:]]
         elif kind == "token" and (word := match.group()) not in _STOP_WORDS:
-            tokens.append((_singular(word), negated))
+            tokens.append((_singular(word), negated, clause[end : match.start()].isspace()))
+            end = match.end()
     return tuple(tokens)
 
 
@@ -121,7 +135,7 @@ def report_terms(text: str, *, max_words: int = 2) -> list[str]:
     text : str
         A report, or a section of one.
     max_words : int
-        Longest term, in words; stop words are dropped before words are joined, and terms end with the clause.
+        Longest term, in words that stand next to each other; stop words are no terms and part those beside them.
 
     References
     ----------
@@ -138,11 +152,11 @@ def report_terms(text: str, *, max_words: int = 2) -> list[str]:
         for tokens in clauses:
             for i in range(len(tokens) - n_words + 1):
                 part = tokens[i : i + n_words]
-                if len({negated for _, negated in part}) == 1:
-                    words = " ".join(word for word, _ in part)
+                if len({negated for _, negated, _ in part}) == 1 and all(follows for _, _, follows in part[1:]):
+                    words = " ".join(word for word, _, _ in part)
                     terms.append(f"no {words}" if part[0][1] else words)
     for tokens in clauses:
-        for word, negated in tokens:
+        for word, negated, _ in tokens:
             terms += [f"no {concept}" if negated else concept for concept in _CONCEPTS_OF.get(word, ())]
     return terms
 

@@ -81,13 +81,13 @@ def main() -> None:
     warnings.simplefilter("ignore")
     data = load(args.root)
     for kind in args.kinds.split(","):
-        rows = pd.DataFrame(
-            [one_audit(data, kind, seed) for seed in range(args.first_seed, args.first_seed + args.seeds)]
-        )
+        seeds = range(args.first_seed, args.first_seed + args.seeds)
+        rows = pd.DataFrame([one_audit(data, kind, seed) for seed in seeds])
+        matched = rows.loc[rows["named"], "jaccard"].mean()
         print(
             f"{kind}: {len(rows)} audits, planted {planted(data, kind).sum()} of {data.n_samples} samples; "
             f"any finding {(rows['n_findings'] > 0).mean():.2f}; first finding names it {rows['named'].mean():.2f}, "
-            f"Jaccard {rows.loc[rows['named'], 'jaccard'].mean():.2f}; findings {rows['n_findings'].mean():.2f} an audit"
+            f"Jaccard {matched:.2f}; findings {rows['n_findings'].mean():.2f} an audit"
         )
         print(rows["first"].value_counts().head(6).to_string(), flush=True)
 

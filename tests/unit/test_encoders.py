@@ -76,10 +76,10 @@ def unreadable(reason="missing"):
         ("Effusion and pneumothorax are not seen.", set(), {"effusion", "pneumothorax"}),
         ("Effusion, opacity, and pneumothorax are not seen.", set(), {"effusion", "opacity", "pneumothorax"}),
         ("Chest tube has been removed.", set(), {"chest", "tube"}),
-        ("Chest tube in place, pneumothorax is not seen.", {"chest", "tube", "place"}, {"pneumothorax"}),
-        ("A tube is seen but effusion is not seen.", {"tube", "seen"}, {"effusion"}),
+        ("Chest tube in place, pneumothorax is not seen.", {"chest", "tube"}, {"pneumothorax"}),
+        ("A tube is seen but effusion is not seen.", {"tube"}, {"effusion"}),
         # Where it ends
-        ("No effusion; chest tube in place.", {"chest", "tube", "place"}, {"effusion"}),
+        ("No effusion; chest tube in place.", {"chest", "tube"}, {"effusion"}),
         ("No effusion. Chest tube.", {"chest", "tube"}, {"effusion"}),
         ("No effusion\nChest tube", {"chest", "tube"}, {"effusion"}),
         ("No effusion but the tube remains.", {"tube", "remain"}, {"effusion"}),
@@ -341,7 +341,7 @@ def cases(**changes):
             "proba": [0.2, 0.8] * 30,
             "patient": range(n),
             "view": ["PA", "AP", "lateral"] * 20,
-            "report": ["No tube. Clear lungs."] * 30 + ["Tube in place. Effusion and zebra."] * 30,
+            "report": ["No tube. Clear lungs."] * 30 + ["Tube in place. Zebra effusion."] * 30,
         }
     ).assign(**changes)
 
@@ -371,7 +371,7 @@ def test_terms_of_the_label_are_kept_apart():
     data = data_of(cases(), report="report", label_name="Effusion", label_terms=["zebra"])
     features, _ = encode(data, fit_on=np.ones(60, dtype=bool), min_count=5)
     kinds = features.kinds
-    assert {kinds['"effusion"'], kinds['"zebra"'], kinds['"effusion zebra"']} == {"label_term"}
+    assert {kinds['"effusion"'], kinds['"zebra"'], kinds['"zebra effusion"']} == {"label_term"}
     assert kinds['"tube"'] == "report"
     assert '"effusion"' not in features.columns(["report", "metadata"])
 

@@ -68,7 +68,7 @@ def make(n_samples=40, n_slices=3, *, ids=None, **changes):
             index=ids,
         ),
         "traits": {
-            name: [{"phrase": "sex = F", "kind": "metadata", "share_inside": 0.7, "share_outside": 0.4}] for name in names
+            k: [{"phrase": "sex = F", "kind": "metadata", "share_inside": 0.7, "share_outside": 0.4}] for k in names
         },
         "rules": {"s01": [{"column": "age", "operator": ">", "value": 60.0}]} if n_slices else {},
         "detectable": pd.DataFrame({"n_patients": [6, 20], "share": [0.05, 0.2], "gap": [np.nan, 0.31]}),
