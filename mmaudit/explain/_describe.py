@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
@@ -129,6 +130,7 @@ def sentence(description: str, label: int | None, label_name: str, numbers: Mapp
         A row of the candidates: n_patients, metric_inside, metric_outside, gap, ci_low, ci_high, q_value, stability
         and confirmed, all of the confirmation part.
     """
+    description = re.sub(r"\breport (?=mentions|does not mention)", "the report ", description)
     who = f"Where {description}" if not description.startswith("a group") else f"In {description}"
     if not np.isfinite(numbers["gap"]):
         return (
