@@ -16,8 +16,8 @@ from sklearn.utils.validation import check_is_fitted
 from mmaudit.data import MODALITIES
 from mmaudit.encoders import Features
 from mmaudit.slicers._mixture import MixtureSlicer
-from mmaudit.slicers._predicates import Rule
-from mmaudit.slicers._rules import LABELS, RuleSlicer
+from mmaudit.slicers._predicates import Predicate, Rule
+from mmaudit.slicers._rules import LABELS, RuleSlicer, n_rules_of
 from mmaudit.slicers._scores import Scorer
 
 __all__ = ["Portfolio", "Slice"]
@@ -132,14 +132,14 @@ class Portfolio(BaseEstimator):
         scorer = Scorer.from_predictions(y, y_proba, groups, self.threshold)
         # Drawn, not taken from the order of ids, which may follow site or time.
         half = rng.permutation(int(scorer.patient.max()) + 1) % 2
-        self._half = half[scorer.patient]
+        half = half[scorer.patient]
         self.n_tried_ = 0
         pool: list[Slice] = []
         masks: list[np.ndarray] = []
         self._columns = features.columns(self.modalities)
         self._fit_rules(features, y, y_proba, groups, scorer, pool, masks)
-        self._fit_mixtures(features, y, y_proba, scorer, rng, pool, masks)
-        self.slices_ = [pool[i] for i in self._choose(pool, masks, scorer)]
+        self._fit_mixtures(features, y, y_proba, scorer, half, rng, pool, masks)
+        self.slices_ = [pool[i] for i in self._choose(pool, masks, scorer, half)]
         return self
 
     def membership(self, features: Features, y) -> np.ndarray:
@@ -166,12 +166,14 @@ class Portfolio(BaseEstimator):
         return np.stack(columns, axis=1).astype(np.float32) if columns else np.zeros(shape, dtype=np.float32)
 
     def _fit_rules(self, features, y, y_proba, groups, scorer, pool, masks) -> None:
+        self._predicates: list[Predicate] = []
         if not self._columns:
             return
         table = features.table[self._columns]
         slicer = RuleSlicer(
             min_patients=self.min_patients, threshold=self.threshold, alpha=self.alpha, n_rules=6 * self.n_slices
         ).fit(table, y, y_proba=y_proba, groups=groups)
+        self._predicates = slicer.predicates_
         self.n_tried_ += slicer.n_tried_
         for k, (rule, label) in enumerate(zip(slicer.rules_, slicer.labels_, strict=True)):
             kinds = {features.kinds[p.column] for p in rule.predicates}
@@ -180,7 +182,7 @@ class Portfolio(BaseEstimator):
             pool.append(Slice("rules", modality, label, rule, k, n_tried, None))
             masks.append(rule.holds(table) & scorer.in_label(label))
 
-    def _fit_mixtures(self, features, y, y_proba, scorer, rng, pool, masks) -> None:
+    def _fit_mixtures(self, features, y, y_proba, scorer, half, rng, pool, masks) -> None:
         self._mixtures: dict[tuple[str, int | None], MixtureSlicer] = {}
         self._reductions: dict[str, PCA] = {}
         present = [m for m in MODALITIES if m in self.modalities and m in features.embeddings]
@@ -193,11 +195,14 @@ class Portfolio(BaseEstimator):
                 self._reductions[modality] = reduction.fit(X)
         spaces = present + (["+".join(present)] if len(present) > 1 else [])
         n_components = self.n_components or int(np.clip(n_samples // 30, 5, 25))
-        n_tried = len(LABELS) * len(FOLDS) * len(spaces) * n_components
         for space in spaces:
+            # A component can be as peculiar as any rule on its modalities, and is no easier to believe.
+            of_space = [p for p in self._predicates if features.kinds[p.column] in space.split("+")]
+            n_groups = len(LABELS) * len(FOLDS) * len(spaces) * n_components
+            n_tried = max(n_groups, n_rules_of(len(of_space), 2))
             X = self._space(features, space)
             for fold in FOLDS:
-                rows = self._rows(fold, fitted=True)
+                rows = _rows(half, fold, fitted=True)
                 mixture = MixtureSlicer(n_components, reg_covar=1e-3, random_state=rng)
                 if fold is None:
                     mixture.set_params(label_weight=0, proba_weight=0)
@@ -218,12 +223,6 @@ class Portfolio(BaseEstimator):
                             pool.append(Slice("mixture", space, label, None, int(k), n_tried, fold))
                             masks.append(inside)
 
-    def _rows(self, fold: int | None, *, fitted: bool) -> np.ndarray:
-        """Return the samples that a mixture is fitted on, or those its components are judged on."""
-        if fold is None:
-            return np.ones(len(self._half), dtype=bool)
-        return (self._half == fold) == fitted
-
     def _space(self, features: Features, space: str) -> np.ndarray:
         modalities = space.split("+")
         parts = []
@@ -236,20 +235,20 @@ class Portfolio(BaseEstimator):
             parts.append(X / max(np.sqrt(reduction.explained_variance_[0]), 1e-9))
         return np.concatenate(parts, axis=1)
 
-    def _choose(self, pool: list[Slice], masks: list[np.ndarray], scorer: Scorer) -> list[int]:
+    def _choose(self, pool: list[Slice], masks: list[np.ndarray], scorer: Scorer, half: np.ndarray) -> list[int]:
         """Return positions in the pool, best first, each judged on the samples that those before leave over."""
         if not pool:
             return []
         members = np.array(masks)
         everyone = np.ones(len(scorer.y), dtype=bool)
-        gap, bound = self._judge(pool, members, scorer, everyone)
-        weak = bound < min(WEAK_BOUND, bound.max() - WEAK_AGAINST_BEST)
+        gap, bound = self._judge(pool, members, scorer, half, everyone)
+        weakest = min(WEAK_BOUND, bound.max() - WEAK_AGAINST_BEST)
         left = everyone.copy()
         chosen: list[int] = []
         while len(chosen) < self.n_slices:
-            own_gap, score = self._judge(pool, members, scorer, left)
+            own_gap, score = self._judge(pool, members, scorer, half, left)
             # A candidate whose gap is mostly that of samples already covered is the same failure in other words.
-            score[weak | (gap <= 0) | (own_gap < OWN_SHARE * gap)] = -np.inf
+            score[(score < weakest) | (gap <= 0) | (own_gap < OWN_SHARE * gap)] = -np.inf
             score[chosen] = -np.inf
             for k in np.argsort(-score, kind="stable"):
                 if score[k] == -np.inf:
@@ -262,24 +261,39 @@ class Portfolio(BaseEstimator):
                 return chosen
         return chosen
 
-    def _judge(self, pool: list[Slice], members: np.ndarray, scorer: Scorer, left: np.ndarray):
+    def _judge(self, pool: list[Slice], members: np.ndarray, scorer: Scorer, half: np.ndarray, left: np.ndarray):
         """Return the gap of each candidate and its lower bound on the samples left, -inf where they are too few.
 
-        What was fitted to errors is judged on the half of the patients that it was not fitted on.
+        What was fitted to errors is judged on the half of the patients that it was not fitted on, and no better than
+        on all of them, lest a lucky half put it first.
         """
-        gap, score = np.full(len(pool), -np.inf), np.full(len(pool), -np.inf)
-        n_tried = np.array([found.n_tried for found in pool])
-        for fold in FOLDS:
-            rows = left & self._rows(fold, fitted=False)
+        gap, score = self._bounds(pool, members, scorer, left, self.min_patients)
+        for fold in FOLDS[1:]:
             here = np.flatnonzero([found.fold == fold for found in pool])
-            if len(here) == 0 or not rows.any():
-                continue
-            part = replace(scorer, y=scorer.y[rows], error=scorer.error[rows], patient=scorer.patient[rows])
-            counts, errors = part.group(members[np.ix_(here, rows)])
-            least = self.min_patients if fold is None else (self.min_patients + 1) // 2
-            for label in LABELS:
-                p_in, _, p_out, _ = part.rates(counts, errors, label)
-                bound = part.bound(counts, errors, label, n_tried[here], self.alpha)
-                usable = part.comparable(counts, label, least) & [pool[k].label == label for k in here]
-                gap[here[usable]], score[here[usable]] = (p_in - p_out)[usable], bound[usable]
+            if len(here):
+                rows = left & _rows(half, fold, fitted=False)
+                those = [pool[k] for k in here]
+                unseen = self._bounds(those, members[here], scorer, rows, (self.min_patients + 1) // 2)
+                gap[here], score[here] = np.minimum(gap[here], unseen[0]), np.minimum(score[here], unseen[1])
         return gap, score
+
+    def _bounds(self, pool: list[Slice], members: np.ndarray, scorer: Scorer, rows: np.ndarray, least: int):
+        gap, score = np.full(len(pool), -np.inf), np.full(len(pool), -np.inf)
+        if not rows.any():
+            return gap, score
+        part = replace(scorer, y=scorer.y[rows], error=scorer.error[rows], patient=scorer.patient[rows])
+        counts, errors = part.group(members[:, rows])
+        n_tried = np.array([found.n_tried for found in pool])
+        for label in LABELS:
+            p_in, _, p_out, _ = part.rates(counts, errors, label)
+            bound = part.bound(counts, errors, label, n_tried, self.alpha)
+            usable = part.comparable(counts, label, least) & np.array([found.label == label for found in pool])
+            gap[usable], score[usable] = (p_in - p_out)[usable], bound[usable]
+        return gap, score
+
+
+def _rows(half: np.ndarray, fold: int | None, *, fitted: bool) -> np.ndarray:
+    """Return the samples that a mixture is fitted on, or those its components are judged on."""
+    if fold is None:
+        return np.ones(len(half), dtype=bool)
+    return (half == fold) == fitted

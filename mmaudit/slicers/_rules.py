@@ -18,6 +18,12 @@ __all__ = ["RuleSlicer"]
 LABELS = (0, 1, None)
 
 
+def n_rules_of(n_predicates: int, max_predicates: int) -> int:
+    """Return how many rules of at most `max_predicates` there are, each within every label."""
+    n_pairs = n_predicates * (n_predicates - 1) // 2 if max_predicates > 1 else 0
+    return len(LABELS) * (n_predicates + n_pairs)
+
+
 class RuleSlicer(TransformerMixin, BaseEstimator):
     """Rules of one or two predicates with more errors inside than outside, compared within the same label.
 
@@ -42,6 +48,8 @@ class RuleSlicer(TransformerMixin, BaseEstimator):
 
     Attributes
     ----------
+    predicates_ : list of Predicate
+        The parts that rules were made of.
     rules_ : list of Rule
         Best first.
     labels_ : list of {0, 1, None}
@@ -117,6 +125,7 @@ class RuleSlicer(TransformerMixin, BaseEstimator):
         check_in_range(2, n_bins=self.n_bins)
         check_in_range(0, 1, threshold=self.threshold, alpha=self.alpha)
         table = self._table(X, reset=True)
+        self.predicates_: list[Predicate] = []
         self.rules_: list[Rule] = []
         self.labels_: list[int | None] = []
         self.scores_ = np.empty(0)
@@ -131,6 +140,7 @@ class RuleSlicer(TransformerMixin, BaseEstimator):
             return self
         scorer = Scorer.from_predictions(*check_predictions(y, y_proba, len(table)), groups, self.threshold)
         predicates, holds = make_predicates(table, n_bins=self.n_bins, min_samples=self.min_patients)
+        self.predicates_ = predicates
         found = self._search(predicates, holds, scorer)
         found.sort(key=lambda f: -f[0])
         self._keep_distinct(found, predicates, holds, scorer)
@@ -161,10 +171,9 @@ class RuleSlicer(TransformerMixin, BaseEstimator):
         errors = [(member * (m * scorer.error)) @ member.T for m in in_label]
         n = len(predicates)
         upper = np.triu(np.ones((n, n), dtype=bool), k=1)
-        n_single = len(LABELS) * n
-        n_pairs = len(LABELS) * n * (n - 1) // 2 if self.max_predicates > 1 else 0
-        self.n_tried_of_length_ = {1: n_single, 2: n_single + n_pairs}
-        self.n_tried_ = n_single + n_pairs
+        n_single = n_rules_of(n, 1)
+        self.n_tried_of_length_ = {1: n_single, 2: n_rules_of(n, self.max_predicates)}
+        self.n_tried_ = self.n_tried_of_length_[2]
         found = []
         for label in LABELS:
             n_in = counts[label] if label is not None else counts[0] + counts[1]
@@ -180,9 +189,7 @@ class RuleSlicer(TransformerMixin, BaseEstimator):
             size_i, size_j = np.diag(n_in)[i], np.diag(n_in)[j]
             new = (n_in[i, j] < size_i) & (n_in[i, j] < size_j)
             i, j = i[new], j[new]
-            pair = scorer.bound(
-                [c[i, j] for c in counts], [e[i, j] for e in errors], label, n_single + n_pairs, self.alpha
-            )
+            pair = scorer.bound([c[i, j] for c in counts], [e[i, j] for e in errors], label, self.n_tried_, self.alpha)
             better = pair > np.maximum(single[i], single[j])
             best = np.flatnonzero(better)
             best = best[np.argsort(-pair[best], kind="stable")[: 10 * self.n_rules]]

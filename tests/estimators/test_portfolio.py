@@ -27,7 +27,7 @@ def first_finding(result):
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("label", [0, 1])
 def test_a_metadata_value(cohorts, seed, label):
-    frame = cohorts.table(700, seed=seed)
+    frame = cohorts.table(900, seed=seed)
     planted = (frame["view"] == "AP").to_numpy()
     data = cohorts.data_of(
         cohorts.predict(frame, np.where(planted & (frame["label"] == label), 0.65, 0.1), seed=seed), report="report",
