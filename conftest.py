@@ -1,21 +1,18 @@
 """What holds for every notebook that is run under test: no network, and a limit on the time of the whole file.
 
-pytest-socket guards the process of pytest only. A notebook runs in a kernel of its own, and each kernel runs the startup
-files of the IPython profile, so the guard of the kernels is such a file, in a profile that is made for this session.
+pytest-socket guards the process of pytest only. A notebook runs in a kernel, a process of its own, which begins with
+the startup files of the IPython profile. So its guard is such a file, in a profile that is made for the session.
 """
 
 import inspect
-import os
 import tempfile
 from pathlib import Path
 
 import pytest
 
-PROFILES = pytest.StashKey[tempfile.TemporaryDirectory]()
-
 
 def refuse_the_network():
-    """Let every attempt of this process to reach another machine raise; run in the kernel, and needs nothing outside."""
+    """Let every attempt of this process to reach another machine raise. Runs in the kernel: needs no name outside."""
     import ipaddress
     import sys
 
@@ -54,22 +51,21 @@ def pytest_addoption(parser):
 
 
 def pytest_configure(config):
-    config.stash[PROFILES] = tempfile.TemporaryDirectory(prefix="mmaudit-ipython-")
-    startup = Path(config.stash[PROFILES].name, "profile_default", "startup")
+    folder = tempfile.TemporaryDirectory(prefix="mmaudit-ipython-")
+    config.add_cleanup(folder.cleanup)
+    startup = Path(folder.name, "profile_default", "startup")
     startup.mkdir(parents=True)
     # The file runs in the notebook's own namespace and leaves no name in it.
     name = refuse_the_network.__name__
     source = f"{inspect.getsource(refuse_the_network)}\n\n{name}()\ndel {name}\n"
-    Path(startup, "00-no-network.py").write_text(source, encoding="utf-8")
-    os.environ["IPYTHONDIR"] = config.stash[PROFILES].name
-
-
-def pytest_unconfigure(config):
-    os.environ.pop("IPYTHONDIR", None)
-    config.stash[PROFILES].cleanup()
+    (startup / "00-no-network.py").write_text(source, encoding="utf-8")
+    environment = pytest.MonkeyPatch()
+    config.add_cleanup(environment.undo)
+    environment.setenv("IPYTHONDIR", folder.name)
 
 
 def pytest_collection_modifyitems(config, items):
+    limit = pytest.mark.timeout(float(config.getini("notebook_timeout")))
     for item in items:
         if getattr(item, "nbmake", False):
-            item.add_marker(pytest.mark.timeout(float(config.getini("notebook_timeout"))))
+            item.add_marker(limit)

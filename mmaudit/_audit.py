@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 import pandas as pd
@@ -19,7 +19,7 @@ from mmaudit.confirm import confirm, detectable_gaps, slice_metrics
 from mmaudit.data import MODALITIES, NO_PATIENT_ID, AuditData
 from mmaudit.encoders import Features, ImageTable, encode
 from mmaudit.explain import TraitFinder, describe, sentence
-from mmaudit.result import AuditResult, candidate_frame
+from mmaudit.result import DETECTABLE_COLUMNS, AuditResult, candidate_frame
 from mmaudit.slicers import Portfolio
 from mmaudit.slicers._scores import Scorer
 
@@ -101,7 +101,9 @@ def audit(
     arXiv:2602.24183 (multimodal slice discovery); Domino, arXiv:2203.14960. Differences: modalities are searched
     one by one and together, rules are searched beside the mixture, and candidates are tested on held-out patients.
     """
-    modalities = _check_arguments(data, modalities, n_slices, alpha, threshold, n_refits, n_permutations)
+    modalities = _check_arguments(
+        data, modalities, n_slices, alpha, threshold, fraction, n_refits, n_permutations, random_state, n_jobs
+    )
     assert data.y_proba is not None
     seconds = _Seconds()
     seeds = check_random_state(random_state).randint(np.iinfo(np.int32).max, size=5)
@@ -195,7 +197,9 @@ def audit(
     )
 
 
-def _check_arguments(data, modalities, n_slices, alpha, threshold, n_refits, n_permutations) -> tuple[str, ...]:
+def _check_arguments(
+    data, modalities, n_slices, alpha, threshold, fraction, n_refits, n_permutations, random_state, n_jobs
+) -> tuple[str, ...]:
     if not isinstance(data, AuditData):
         raise TypeError(
             f"data: expected AuditData, got {type(data).__name__}. Make it with AuditData.from_frame(df, label=…, …)."
@@ -209,11 +213,27 @@ def _check_arguments(data, modalities, n_slices, alpha, threshold, n_refits, n_p
             raise InputError(name, f"a whole number from {low} to {high}", f"{value!r}", "Choose one in that range.")
     if not isinstance(n_permutations, (int, np.integer)) or n_permutations < 99:
         raise InputError("n_permutations", "a whole number from 99 on", f"{n_permutations!r}", "Use 4999.")
-    for name, value in (("alpha", alpha), ("threshold", threshold)):
-        if not 0 < value < 1:
+    for name, value in (("alpha", alpha), ("threshold", threshold), ("fraction", fraction)):
+        if not isinstance(value, (int, float, np.number)) or not 0 < value < 1:
             raise InputError(name, "a number between 0 and 1", f"{value!r}", "Choose one in that range.")
+    if n_jobs is not None and (not isinstance(n_jobs, (int, np.integer)) or n_jobs == 0):
+        raise InputError("n_jobs", "a whole number other than 0, or None", f"{n_jobs!r}", "Leave it out: all cores.")
+    try:
+        check_random_state(random_state)
+    except ValueError:
+        raise InputError(
+            "random_state",
+            "a whole number from 0 to 4294967295, a RandomState, or None",
+            repr(random_state) if isinstance(random_state, (int, str)) else type(random_state).__name__,
+            "Give a number such as 0.",
+        ) from None
     if isinstance(modalities, str):
         modalities = data.modalities if modalities == "auto" else [modalities]
+    if not isinstance(modalities, Collection):
+        raise TypeError(
+            f'modalities: expected "auto" or a list of names, got {type(modalities).__name__}. '
+            'Write modalities=["image", "report"].'
+        )
     modalities = tuple(modalities)
     for modality in modalities:
         if modality not in MODALITIES:
@@ -231,9 +251,7 @@ def _check_arguments(data, modalities, n_slices, alpha, threshold, n_refits, n_p
                 "Leave it out, or load the data with it.",
             )
     if not modalities:
-        raise InputError(
-            "modalities", "at least one of image, report, metadata", "none", "Load the data with one of them."
-        )
+        raise InputError("modalities", "at least one of image, report, metadata", "none", "Give the data one of them.")
     if data.n_patients < MIN_PATIENTS_IN_ALL:
         raise InputError(
             "data",
@@ -298,6 +316,7 @@ def _describe(data, portfolio, features, discovery, membership, error, numbers):
     seen = features.take(discovery)
     finder = TraitFinder(seen.table, features.kinds)
     patient = np.unique(data.patient_id[discovery].astype(str), return_inverse=True)[1]
+    told = np.zeros(int((~discovery).sum()), dtype=bool)  # held-out members of confirmed slices with better ranks
     rows, traits = [], {}
     for k, found in enumerate(portfolio.slices_):
         slice_id = f"s{k + 1:02d}"
@@ -307,6 +326,11 @@ def _describe(data, portfolio, features, discovery, membership, error, numbers):
         description = describe(found.rule, traits[slice_id], found.modality)
         in_confirmation = numbers.iloc[k].to_dict()
         part = _numbers_of_part(inside, found.label, y, error[discovery], patient)
+        held_out = membership[~discovery, k] >= 0.5
+        wrong = held_out & error[~discovery].astype(bool)
+        in_confirmation["already_told"] = float(told[wrong].mean()) if wrong.any() else np.nan
+        if in_confirmation["confirmed"]:
+            told |= held_out
         rows.append(
             {
                 "slice_id": slice_id,
@@ -336,24 +360,22 @@ def _numbers_of_part(inside, label, y, error, patient) -> dict:
 
 
 def _detectable(data, held_out, error, threshold, n_candidates, alpha) -> pd.DataFrame:
-    """Return the detectable gaps within the label in which they are larger, where most slices are compared."""
+    """Return the detectable gaps within each label, where most slices are compared; label 1 first."""
     by_label = []
-    for label in (0, 1):
+    for label in (1, 0):
         rows = held_out & (data.y_true == label)
         patients = data.patient_id[rows]
         scorer = Scorer.from_predictions(data.y_true[rows], data.y_proba[rows], patients, threshold)
         n_patients = len(pd.unique(patients))
-        by_label.append(
-            detectable_gaps(
-                n_patients,
-                float(error[rows].mean()),
-                rows.sum() / n_patients / scorer.design_effect,
-                n_candidates=max(n_candidates, 1),
-                alpha=alpha,
-            )
+        gaps = detectable_gaps(
+            n_patients,
+            float(error[rows].mean()),
+            rows.sum() / n_patients / scorer.design_effect,
+            n_candidates=max(n_candidates, 1),
+            alpha=alpha,
         )
-    # Of the two labels, the one in which fewer slice sizes can be told apart at all, then in which gaps are larger.
-    return max(by_label, key=lambda gaps: (-gaps["gap"].notna().sum(), gaps["gap"].max()))
+        by_label.append(gaps.assign(label=label))
+    return pd.concat(by_label, ignore_index=True)[list(DETECTABLE_COLUMNS)]
 
 
 def _quarantine(data: AuditData, images: ImageTable | None) -> pd.DataFrame:

@@ -12,9 +12,11 @@ import contextlib
 import importlib.util
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = ["main"]
 
-DONE, BAD_INPUT, INTERRUPTED = 0, 2, 130
+DONE, BAD_INPUT, INTERRUPTED, TERMINATED = 0, 2, 130, 143
 DEMO_FOLDER = "demo-audit"
 
 # What a Python argument is called on the command line, so that a message names what was typed.
@@ -58,7 +60,7 @@ EXIT_CODES = """\
 exit codes:
   0    done, whether or not anything was found
   2    bad input or a missing package; the message says what to do
-  130  interrupted; nothing is left half-written
+  130  interrupted with Ctrl-C (143: ended by SIGTERM); nothing is left half-written
 """
 
 
@@ -85,15 +87,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     if extra and args.command != "lab":
         args.parser.error(f"only 'mmaudit lab' passes on what follows '--', got: {' '.join(extra)}")
     args.extra = extra
+    received: list[int] = []
     try:
-        with _warnings_as_lines(args.command):
+        with _signals_noted(received), _warnings_as_lines(args.command):
             return args.run(args)
     except (InputError, UnknownKeywordError, MissingExtraError) as error:
         _say(f"mmaudit {args.command}: {_as_options(str(error), args.command)}")
         return BAD_INPUT
-    except KeyboardInterrupt:
+    except (Exception, KeyboardInterrupt) as error:
+        # Interrupted while it is imported, a compiled module raises an ImportError of its own.
+        if not received and not isinstance(error, KeyboardInterrupt):
+            raise
         _say("mmaudit: interrupted. Nothing was left half-written: files appear only once they are complete.")
-        return INTERRUPTED
+        return TERMINATED if signal.SIGTERM in received else INTERRUPTED
 
 
 # The commands
@@ -214,7 +220,7 @@ def read_table(path: str | Path, *, text_columns: Sequence[str | None] = ()) -> 
         raise InputError(
             "TABLE",
             "a file that ends in .csv, .csv.gz, .tsv, .tsv.gz or .parquet",
-            f"the name {path.name!r}",
+            f"the name {path.name or str(path)!r}",
             "Convert the table, for example with pandas: df.to_csv('cases.csv', index=False).",
         )
     if not path.is_file():
@@ -286,7 +292,6 @@ def _check_writable(folder: Path) -> None:
 
 
 def _write(result: AuditResult, out: Path, *, overwrite: bool) -> None:
-    out.parent.mkdir(parents=True, exist_ok=True)
     result.to_folder(out, overwrite=overwrite)
     print(result.to_text().rstrip())
     print(f"\nThe report is {out / 'report.html'}; the tables lie beside it.")
@@ -364,6 +369,28 @@ def _as_options(message: str, command: str) -> str:
     out = {"lab": "FOLDER", "phantom": "OUT"}.get(command, "--out")
     option = (OPTIONS | {"out": out}).get(argument.partition("[")[0])
     return message if option is None else option + colon + rest
+
+
+@contextlib.contextmanager
+def _signals_noted(received: list[int]) -> Iterator[None]:
+    """Turn SIGTERM, which schedulers send, into KeyboardInterrupt as well, and add what came to `received`."""
+
+    def interrupt(number: int, _: Any) -> NoReturn:
+        received.append(number)
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():  # signals are handled in the main thread alone
+        yield
+        return
+    before = {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)}
+    for number, handler in before.items():
+        if handler is not signal.SIG_IGN:  # as under nohup
+            signal.signal(number, interrupt)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextlib.contextmanager

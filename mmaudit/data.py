@@ -19,6 +19,8 @@ from mmaudit.images import ImageFiles, ImageSource
 __all__ = ["MODALITIES", "AuditData"]
 
 MODALITIES = ("image", "report", "metadata")
+MOST_VALUES_SHOWN = 5
+LARGEST = 1e100  # of a number in the metadata; the variance of larger ones overflows
 
 NO_PATIENT_ID = (
     "patient_id: expected a column that says which samples belong to one patient, got none. EVERY SAMPLE IS TREATED "
@@ -115,7 +117,7 @@ class AuditData:
         metadata: Sequence[str] | str = (),
         embeddings: Mapping[str, Any] | None = None,
         label_name: str | None = None,
-        label_terms: Sequence[str] = (),
+        label_terms: Sequence[str] | str = (),
         name: str = "",
         card: Mapping[str, Any] | None = None,
     ) -> AuditData:
@@ -142,12 +144,12 @@ class AuditData:
         report : str or None
             Column of report texts. None: no reports.
         metadata : sequence of str, or str
-            Columns of metadata: numeric, boolean or categorical.
+            Columns of metadata: numeric, boolean or categorical. None of them may have another role too.
         embeddings : mapping of {"image", "report", "metadata"} to array of shape (n_samples, n_dimensions), or None
             Embeddings made elsewhere; used instead of the built-in encoder of that modality. None: none.
         label_name : str or None
             What label 1 means, in words. None: the name of the label column.
-        label_terms : sequence of str
+        label_terms : sequence of str, or str
             Further words that restate the label in reports.
         name : str
             A name for the data set.
@@ -161,8 +163,10 @@ class AuditData:
         Raises
         ------
         InputError
-            A missing column, duplicate ids, labels other than 0 and 1 or only one of them, probabilities outside
-            [0, 1] or missing, embeddings of the wrong shape.
+            A missing column, or one with two roles; duplicate ids; labels other than 0 and 1 or only one of them;
+            probabilities outside [0, 1] or missing; infinite metadata; embeddings of the wrong shape.
+        TypeError
+            No DataFrame, or names or embeddings of the wrong kind.
         UnknownKeywordError
             A keyword this function does not have.
 
@@ -180,25 +184,25 @@ class AuditData:
             raise TypeError(
                 f"df: expected a pandas DataFrame, got {type(df).__name__}. Convert it with pandas.DataFrame(...)."
             )
-        metadata = [metadata] if isinstance(metadata, str) else list(metadata)
+        metadata = _names("metadata", metadata)
         roles = {"label": label, "y_proba": y_proba, "patient_id": patient_id, "sample_id": sample_id}
-        roles |= {"image": image, "report": report} | {f"metadata[{i}]": c for i, c in enumerate(metadata)}
+        roles |= {"image": image, "report": report}
+        _check_columns(df, roles | {f"metadata[{i}]": c for i, c in enumerate(metadata)})
         for argument, column in roles.items():
-            if column is not None and column not in df.columns:
+            # A rule that reads the prediction, or an id, would be found at once and say nothing.
+            if column is not None and column in metadata:
                 raise InputError(
-                    argument,
-                    "the name of a column of the table",
-                    f"{column!r}, which it does not have",
-                    f"Its columns are: {_listed(df.columns)}.{nearest(column, df.columns)}",
-                )
-            if column is not None and isinstance(df[column], pd.DataFrame):
-                raise InputError(
-                    argument, "a column name that occurs once", f"{column!r} more than once", "Rename the columns."
+                    f"metadata[{metadata.index(column)}]",
+                    "a column with no other role",
+                    f"{column!r}, which is {argument}",
+                    "Leave it out of metadata.",
                 )
         if len(df) == 0:
             raise InputError("df", "at least one row", "an empty table", "Check the filter that made it.")
         if image is not None and images is not None:
             raise InputError("images", "either image or images", "both", "Leave one of them out.")
+        if image_root is not None and image is None:
+            raise InputError("image_root", "image beside it", "image_root alone", "Name the column of paths too.")
         if images is not None and len(images) != len(df):
             raise InputError("images", f"{len(df)} images", f"{len(images)}", "Give one image a row.")
 
@@ -229,9 +233,9 @@ class AuditData:
             reports=reports,
             metadata=_metadata_columns(df, metadata, ids),
             images=images,
-            embeddings=_check_embeddings(embeddings or {}, df, len(df)),
+            embeddings=_check_embeddings({} if embeddings is None else embeddings, df, len(df)),
             label_name=str(label) if label_name is None else label_name,
-            label_terms=label_terms,
+            label_terms=_names("label_terms", label_terms),
             name=name,
             card=card,
         )
@@ -502,12 +506,16 @@ def check_labels(values: Any) -> np.ndarray:
     numeric = pd.to_numeric(series, errors="coerce") if pandas_types.is_numeric_dtype(series) else None
     if numeric is None or not numeric.isin([0, 1]).all():
         n_kinds = series.nunique()
-        shown = ", ".join(repr(v) for v in sorted(series.unique().tolist(), key=str)[:5])
+        # Many values are no classes: the column may hold ids, and those belong in no message.
+        few = n_kinds <= MOST_VALUES_SHOWN
+        shown = ", ".join(repr(v) for v in sorted(series.unique().tolist(), key=str)) if few else ""
         raise InputError(
             "label",
             "the values 0 and 1",
-            f"{n_kinds:,} different values, such as {shown}",
-            "Map them first, for example (df[label] == 'positive').astype(int).",
+            f"{n_kinds:,} different values: {shown}" if few else f"{n_kinds:,} different values",
+            "Map them first, for example (df[label] == 'positive').astype(int)."
+            if few
+            else "Check that it is the label column.",
         )
     labels = numeric.to_numpy(dtype=np.int8, copy=True)  # the table stays the caller's, to change at will
     if labels.min() == labels.max():
@@ -556,8 +564,44 @@ def check_proba(values: Any, n_samples: int) -> np.ndarray:
     return np.clip(proba, 0, 1)
 
 
+def _names(argument: str, given: Any) -> list:
+    """Return one name or a sequence of names as a list."""
+    if given is None or isinstance(given, str):
+        return [] if given is None else [given]
+    try:
+        return list(given)
+    except TypeError:
+        raise TypeError(
+            f"{argument}: expected a name or a list of names, got {type(given).__name__}. Write {argument}=[...]."
+        ) from None
+
+
+def _check_columns(df: pd.DataFrame, roles: Mapping[str, Any]) -> None:
+    """Raise `InputError` for the first role whose column the table lacks or has twice."""
+    for argument, column in roles.items():
+        if column is None:
+            continue
+        if not pandas_types.is_hashable(column):
+            raise InputError(
+                argument, "the name of one column", f"a {type(column).__name__}", "Give the name, such as 'label'."
+            )
+        if column not in df.columns:
+            raise InputError(
+                argument,
+                "the name of a column of the table",
+                f"{column!r}, which it does not have",
+                f"Its columns are: {_listed(df.columns)}.{nearest(column, df.columns)}",
+            )
+        if isinstance(df[column], pd.DataFrame):
+            raise InputError(
+                argument, "a column name that occurs once", f"{column!r} more than once", "Rename the columns."
+            )
+
+
 def _patients(column: pd.Series) -> np.ndarray:
-    missing = int(column.isna().sum())
+    names = column.astype(str).to_numpy(dtype=object)
+    blank = np.array([not str(name).strip() for name in names])  # one patient called "" would be many
+    missing = int((column.isna().to_numpy() | blank).sum())
     if missing:
         raise InputError(
             "patient_id",
@@ -565,7 +609,7 @@ def _patients(column: pd.Series) -> np.ndarray:
             f"{missing:,} missing values",
             "Fill them in, or give each of these samples a patient id of its own.",
         )
-    return column.astype(str).to_numpy(dtype=object)
+    return names
 
 
 def _texts(column: pd.Series) -> np.ndarray:
@@ -585,7 +629,7 @@ def _texts(column: pd.Series) -> np.ndarray:
 
 def _metadata_columns(df: pd.DataFrame, columns: Sequence[str], ids: pd.Index) -> pd.DataFrame:
     kept = {}
-    for column in columns:
+    for i, column in enumerate(columns):
         values = df[column]
         if pandas_types.is_datetime64_any_dtype(values):
             values = values.dt.year.astype(float)
@@ -593,6 +637,14 @@ def _metadata_columns(df: pd.DataFrame, columns: Sequence[str], ids: pd.Index) -
             values = values.map({True: "yes", False: "no"}).astype(object)
         elif pandas_types.is_numeric_dtype(values):
             values = values.astype(np.float64)
+            beyond = int((values.abs() > LARGEST).sum())
+            if beyond:
+                raise InputError(
+                    f"metadata[{i}]",
+                    "finite numbers, or NaN where one is missing",
+                    f"{beyond:,} values in {column!r} that are infinite or beyond {LARGEST:g}",
+                    "Replace them, for example df.replace([numpy.inf, -numpy.inf], numpy.nan).",
+                )
         else:
             values = values.astype(object).map(lambda v: None if pd.isna(v) or str(v).strip() == "" else str(v).strip())
         kept[str(column)] = pd.Series(values.to_numpy(), index=ids, dtype=values.dtype)
@@ -600,6 +652,11 @@ def _metadata_columns(df: pd.DataFrame, columns: Sequence[str], ids: pd.Index) -
 
 
 def _check_embeddings(given: Mapping[str, Any], df: pd.DataFrame, n_samples: int) -> dict[str, np.ndarray]:
+    if not isinstance(given, Mapping):
+        raise TypeError(
+            f"embeddings: expected a mapping of modality to array, got {type(given).__name__}. "
+            "Write embeddings={'image': X}."
+        )
     checked = {}
     for modality, values in given.items():
         argument = f"embeddings[{modality!r}]"

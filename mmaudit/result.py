@@ -41,6 +41,7 @@ MORE_COLUMNS = (
     "label",
     "slicer",
     "sentence",
+    "already_told",
     "discovery_n_samples",
     "discovery_n_patients",
     "discovery_metric_inside",
@@ -48,6 +49,7 @@ MORE_COLUMNS = (
     "discovery_gap",
 )
 _TEXT_COLUMNS = (*COLUMNS[: COLUMNS.index("n_samples")], "label", "slicer", "sentence")
+DETECTABLE_COLUMNS = ("label", "n_patients", "share", "gap")
 SCHEMA = 1
 INLINE_CELLS = 20_000  # a larger membership goes to a parquet file beside the JSON
 MEMBERS_SHOWN = 12
@@ -61,6 +63,8 @@ class AuditResult:
     candidates : DataFrame, one row a slice
         All slices taken to confirmation, ranked on discovery samples. The columns n_samples to q_value, and
         confirmed, are of the confirmation samples; those of the discovery samples start with "discovery_".
+        `already_told`: share of the errors in the slice, on confirmation samples, that lie in confirmed slices with
+        better ranks; a slice with most of them there is the same failure in other words.
     findings : DataFrame
         The confirmed candidates, in the same order.
     membership : DataFrame of shape (n_samples, n_candidates), float32 in [0, 1]
@@ -71,8 +75,8 @@ class AuditResult:
         What sets each slice apart on discovery samples: phrase, kind, share_inside, share_outside.
     rules : dict of slice_id to list of dict
         Rules as column, operator and value, for slices that have one.
-    detectable : DataFrame with columns n_patients, share, gap
-        Smallest gap that would have been confirmed with 80 % power, by slice size.
+    detectable : DataFrame with columns label, n_patients, share, gap
+        Smallest gap that would have been confirmed with 80 % power, by slice size, among cases of label 1 and 0.
     quarantine : DataFrame with columns sample_id, reason
         Images that could not be read.
     warnings : list of str
@@ -127,13 +131,18 @@ class AuditResult:
     @property
     def detectable_sentence(self) -> str:
         """What this audit could have found, and hence what "nothing found" does not rule out."""
-        known = self.detectable.dropna()
-        if known.empty:
+        name = self.data_summary.get("label_name", "label 1")
+        if self.detectable["gap"].isna().all():
             return "On these held-out patients no slice could have been confirmed, whatever its gap."
-        parts = [f"{100 * r.gap:.0f} points in a slice of {r.n_patients:.0f} patients" for r in known.itertuples()]
+        parts = []
+        for label, who in ((1, f"among cases with {name}"), (0, "among those without")):
+            known = self.detectable[self.detectable["label"] == label].dropna()
+            gaps = [f"{100 * r.gap:.0f} points in a slice of {r.n_patients:.0f} patients" for r in known.itertuples()]
+            parts.append(f"{who} " + (", ".join(gaps[::2]) if gaps else "none, whatever its size"))
         return (
-            "With 80 % power this audit would have confirmed, among cases of one label, a gap in the error rate of "
-            "at least " + ", ".join(parts) + "; smaller ones can be there unseen."
+            "Smallest gaps in the error rate that this audit would have confirmed with 80 % power: "
+            + "; ".join(parts)
+            + ". Smaller ones can be there unseen."
         )
 
     def members(self, slice_id: str, *, most: int | None = None) -> pd.DataFrame:
@@ -281,13 +290,13 @@ class AuditResult:
             If `out` cannot be written, or is not empty and `overwrite` is False.
         """
         out = check_folder(out, overwrite=overwrite)
-        out.parent.mkdir(parents=True, exist_ok=True)
+        made = [folder for folder in out.parents if not folder.exists()]
         existed = out.exists()
         staging = _temporary_beside(out / "audit" if existed else out)
-        staging.mkdir()
         try:
-            self.candidates.to_csv(staging / "candidates.csv", index=False)
-            self.findings.to_csv(staging / "findings.csv", index=False)
+            staging.mkdir(parents=True)
+            _for_spreadsheets(self.candidates).to_csv(staging / "candidates.csv", index=False)
+            _for_spreadsheets(self.findings).to_csv(staging / "findings.csv", index=False)
             self._save(staging / "result.json", "membership.parquet", thumbnails=False)
             self.to_html(staging / "report.html")
             if existed:
@@ -297,11 +306,16 @@ class AuditResult:
                 staging.replace(out)
         finally:
             shutil.rmtree(staging, ignore_errors=True)
+            for folder in made:  # the innermost first; one that is not empty stays
+                with contextlib.suppress(OSError):
+                    folder.rmdir()
         return out
 
     def __repr__(self) -> str:
+        from mmaudit.report._format import one_line
+
         return f"AuditResult: {self.headline}\n" + "\n".join(
-            f"  {k}. {text}" for k, text in enumerate(self.findings["sentence"], start=1)
+            f"  {k}. {one_line(text)}" for k, text in enumerate(self.findings["sentence"], start=1)
         )
 
     def _repr_html_(self) -> str:
@@ -427,7 +441,7 @@ def load_result(path: str | Path) -> AuditResult:
             samples=samples.astype({"y_true": np.int8, "y_proba": np.float64, "wrong": bool}),
             traits={s["slice_id"]: s["traits"] for s in summary["candidates"]},
             rules=document["rules"],
-            detectable=pd.DataFrame(summary["detectable"], columns=["n_patients", "share", "gap"]).astype(
+            detectable=pd.DataFrame(summary["detectable"], columns=list(DETECTABLE_COLUMNS)).astype(
                 {"n_patients": np.int64, "share": np.float64, "gap": np.float64}
             ),
             quarantine=pd.DataFrame(
@@ -439,6 +453,13 @@ def load_result(path: str | Path) -> AuditResult:
             warnings=summary["warnings"],
         )
         result._thumbnails = {k: base64.b64decode(v, validate=True) for k, v in document["thumbnails"].items()}
+        if not all(isinstance(row["confirmed"], bool) for row in document["candidates"]):
+            raise ValueError  # "no" would count as true
+        if len(set(ids)) < len(ids) or not ((result.membership >= 0) & (result.membership <= 1)).all(axis=None):
+            raise ValueError
+        if not result.samples["y_true"].isin((0, 1)).all():
+            raise ValueError
+        result.summary()  # what is missing is missed here, not when it is to be shown
     except InputError:
         raise
     except (ValueError, KeyError, TypeError, AttributeError, OSError, RecursionError) as error:
@@ -481,6 +502,19 @@ def _load_samples(path: Path, document: dict) -> pd.DataFrame:
     if not path.with_name(name).is_file():
         raise InputError("path", f"the file {name} beside it", "none", "Copy both files together.")
     return pd.read_parquet(path.with_name(name))
+
+
+def _for_spreadsheets(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the frame with an apostrophe before each text that a spreadsheet would run as a formula.
+
+    Texts begin with names of columns and words of reports, which somebody else may have chosen:
+    https://owasp.org/www-community/attacks/CSV_Injection
+    """
+
+    def safe(text: Any) -> Any:
+        return f"'{text}" if isinstance(text, str) and text.startswith(("=", "+", "-", "@", "\t", "\r", "\n")) else text
+
+    return frame.assign(**{c: frame[c].map(safe) for c in _TEXT_COLUMNS if c in frame})
 
 
 def _plain(value: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -11,7 +12,7 @@ import pandas as pd
 from mmaudit.data import AuditData, check_image_share, warn_high_depth
 from mmaudit.encoders._image import ImageTable, describe_images
 from mmaudit.encoders._metadata import MetadataEncoder
-from mmaudit.encoders._report import CONCEPTS, ReportEncoder, TermIndicator, label_terms, restates_label
+from mmaudit.encoders._report import CONCEPTS, ReportEncoder, TermIndicator, label_terms, report_terms, restates_label
 
 __all__ = ["Features", "encode"]
 
@@ -93,15 +94,17 @@ def encode(
         kinds |= dict.fromkeys(statistics.columns, "image")
         embeddings.setdefault("image", images.descriptors)
     if data.reports is not None:
-        texts = data.reports.tolist()
-        chosen = [t for t, first in zip(texts, fit_on, strict=True) if first]
+        # Two encoders read the reports, each twice: words are taken from the text once, and equal ones kept once.
+        reports = [tuple(map(sys.intern, report_terms(text))) for text in data.reports]
+        chosen = [r for r, first in zip(reports, fit_on, strict=True) if first]
         if "report" not in embeddings:
-            embeddings["report"] = ReportEncoder(random_state=random_state).fit(chosen).transform(texts)
+            embeddings["report"] = ReportEncoder(random_state=random_state).fit(chosen).transform(reports)
         indicator = TermIndicator(min_count=min_count).fit(chosen)
         restating = label_terms(data.label_name, data.label_terms)
-        holds = pd.DataFrame(indicator.transform(texts).toarray().astype(bool), columns=indicator.terms_)
+        holds = pd.DataFrame(indicator.transform(reports).toarray().astype(bool), columns=indicator.terms_)
         # Phrases first, then words, then concepts: of terms in the same reports, rules take the first one.
         terms = sorted(map(str, indicator.terms_), key=lambda t: (t.removeprefix("no ") in CONCEPTS, -t.count(" "), t))
+        terms = [t for t in terms if f'"{t}"' not in kinds]
         tables.append(holds[terms].rename(columns=lambda term: f'"{term}"'))
         kinds |= {f'"{t}"': "label_term" if restates_label(t, restating) else "report" for t in terms}
     table = pd.concat(tables, axis=1) if tables else pd.DataFrame(index=range(data.n_samples))

@@ -55,7 +55,8 @@ CONCEPTS = {
 _CONCEPTS_OF = {word: [c for c, words in CONCEPTS.items() if word in words] for ws in CONCEPTS.values() for word in ws}
 _NO_DEVICE = re.compile(r"\b(?:in line with|first[- ]line|second[- ]line|pleural line|fissure line|lead to|leads to)\b")
 
-_CLAUSE = re.compile(r"[.;:?!\n]+(?=\s|$)|\n+")
+# A run of marks is tried from its first only: from each of them, a line of 100,000 dots would take minutes.
+_CLAUSE = re.compile(r"(?<![.;:?!\n])[.;:?!\n]+(?=\s|$)|\n+")
 _TOKEN = re.compile(r"[a-z][a-z0-9'-]*[a-z0-9]|[a-z]")
 # Words that say of something else that it is there: the something is the term.
 _FILLERS = {
@@ -147,18 +148,32 @@ def report_terms(text: str, *, max_words: int = 2) -> list[str]:
     ['no effusion', 'chest', 'tube', 'chest tube', 'tube or line', 'support device']
     """
     clauses = [_clause_tokens(c.strip()) for c in _CLAUSE.split(text.lower()) if c.strip()]
+    runs = [run for tokens in clauses for run in _runs(tokens)]
     terms = []
     for n_words in range(1, max_words + 1):
-        for tokens in clauses:
-            for i in range(len(tokens) - n_words + 1):
-                part = tokens[i : i + n_words]
-                if len({negated for _, negated, _ in part}) == 1 and all(follows for _, _, follows in part[1:]):
-                    words = " ".join(word for word, _, _ in part)
-                    terms.append(f"no {words}" if part[0][1] else words)
+        for words, before in runs:
+            terms += [before + " ".join(words[i : i + n_words]) for i in range(len(words) - n_words + 1)]
     for tokens in clauses:
         for word, negated, _ in tokens:
             terms += [f"no {concept}" if negated else concept for concept in _CONCEPTS_OF.get(word, ())]
     return terms
+
+
+def _runs(tokens: tuple[tuple[str, bool, bool], ...]) -> list[tuple[list[str], str]]:
+    """Return the words of a clause in runs that stand next to each other, each with "no " or "" before it."""
+    runs: list[tuple[list[str], str]] = []
+    for word, negated, follows in tokens:
+        before = "no " if negated else ""
+        if follows and runs and runs[-1][1] == before:
+            runs[-1][0].append(word)
+        else:
+            runs.append(([word], before))
+    return runs
+
+
+def _terms(report: str | Sequence[str]) -> Sequence[str]:
+    """Return the terms of a report, or the terms themselves where they have been taken from it before."""
+    return report_terms(report) if isinstance(report, str) else report
 
 
 # Words that restate a label in a report. Names of labels: CheXpert (arXiv:1901.07031); words: its published mention
@@ -215,6 +230,8 @@ def _holds(text: str, words: str) -> bool:
 class ReportEncoder(TransformerMixin, BaseEstimator):
     """Report embeddings: TF-IDF of negation-aware terms, reduced by truncated SVD (latent semantic analysis).
 
+    Reports are texts, or sequences of terms that `report_terms` gave.
+
     Parameters
     ----------
     n_components : int
@@ -240,16 +257,16 @@ class ReportEncoder(TransformerMixin, BaseEstimator):
         self.max_features = max_features
         self.random_state = random_state
 
-    def fit(self, texts: Sequence[str], y=None) -> ReportEncoder:
+    def fit(self, texts: Sequence[str] | Sequence[Sequence[str]], y=None) -> ReportEncoder:
         """Learn terms and their directions from texts, a sequence of str of length n_samples."""
         self.fit_transform(texts)
         return self
 
-    def fit_transform(self, texts: Sequence[str], y=None) -> np.ndarray:
+    def fit_transform(self, texts: Sequence[str] | Sequence[Sequence[str]], y=None) -> np.ndarray:
         """Learn from `texts` and return their embeddings, shape (n_samples, n_dimensions), float32."""
         min_df = 2 if len(texts) >= 20 else 1  # a word of one report is a name or a misspelling
         self.vectorizer_ = TfidfVectorizer(
-            analyzer=report_terms, min_df=min_df, max_features=self.max_features, sublinear_tf=True, dtype=np.float32
+            analyzer=_terms, min_df=min_df, max_features=self.max_features, sublinear_tf=True, dtype=np.float32
         )
         try:
             tfidf = self.vectorizer_.fit_transform(texts)
@@ -263,7 +280,7 @@ class ReportEncoder(TransformerMixin, BaseEstimator):
         with np.errstate(invalid="ignore", divide="ignore"):  # reports that are all alike have no variance to share out
             return self.svd_.fit_transform(tfidf).astype(np.float32)
 
-    def transform(self, texts: Sequence[str]) -> np.ndarray:
+    def transform(self, texts: Sequence[str] | Sequence[Sequence[str]]) -> np.ndarray:
         """Return embeddings of shape (n_samples, n_dimensions), float32; a text without known terms is all 0."""
         check_is_fitted(self, "vectorizer_")
         if self.svd_ is None:
@@ -273,6 +290,8 @@ class ReportEncoder(TransformerMixin, BaseEstimator):
 
 class TermIndicator(TransformerMixin, BaseEstimator):
     """Which reports hold which terms: the 0/1 columns that rules and descriptions are made of.
+
+    Reports are texts, or sequences of terms that `report_terms` gave.
 
     Parameters
     ----------
@@ -290,10 +309,10 @@ class TermIndicator(TransformerMixin, BaseEstimator):
         self.min_count = min_count
         self.max_features = max_features
 
-    def fit(self, texts: Sequence[str], y=None) -> TermIndicator:
+    def fit(self, texts: Sequence[str] | Sequence[Sequence[str]], y=None) -> TermIndicator:
         """Choose the terms from texts, a sequence of str of length n_samples."""
         self.vectorizer_ = CountVectorizer(
-            analyzer=report_terms, binary=True, min_df=self.min_count, max_features=self.max_features, dtype=np.uint8
+            analyzer=_terms, binary=True, min_df=self.min_count, max_features=self.max_features, dtype=np.uint8
         )
         try:
             self.vectorizer_.fit(texts)
@@ -302,7 +321,7 @@ class TermIndicator(TransformerMixin, BaseEstimator):
             self.terms_ = np.array([], dtype=object)
         return self
 
-    def transform(self, texts: Sequence[str]) -> sparse.csr_matrix:
+    def transform(self, texts: Sequence[str] | Sequence[Sequence[str]]) -> sparse.csr_matrix:
         """Return a sparse 0/1 matrix of shape (n_samples, n_terms)."""
         check_is_fitted(self, "terms_")
         if len(self.terms_) == 0:

@@ -128,7 +128,7 @@ def sentence(description: str, label: int | None, label_name: str, numbers: Mapp
         What label 1 means.
     numbers : mapping
         A row of the candidates: n_patients, metric_inside, metric_outside, gap, ci_low, ci_high, q_value, stability
-        and confirmed, all of the confirmation part.
+        and confirmed, all of the confirmation part; `already_told`, the share of its errors in slices above, if known.
     """
     description = re.sub(r"\breport (?=mentions|does not mention)", "the report ", description)
     who = f"Where {description}" if not description.startswith("a group") else f"In {description}"
@@ -154,4 +154,6 @@ def sentence(description: str, label: int | None, label_name: str, numbers: Mapp
     text += f" (q = {numbers['q_value']:.2g})"
     if np.isfinite(numbers["stability"]) and numbers["stability"] < 0.5:
         text += ", unstable: most refits do not find it again"
+    if numbers["confirmed"] and numbers.get("already_told", 0) >= 0.5:
+        text += f". Of its errors, {100 * numbers['already_told']:.0f} % lie in the slices above: much the same failure"
     return text + "."

@@ -59,9 +59,19 @@ def render_markdown_card(summary: Mapping[str, Any]) -> str:
     if summary.get("detectable"):
         lines += [
             *_table(
-                ("Confirmation patients in the slice", "Share of them", "Smallest gap found with 80 % power"),
                 (
-                    (fmt.count(d.get("n_patients")), fmt.percent(d.get("share")), fmt.size_points(d.get("gap")))
+                    "Confirmation patients in the slice",
+                    "Label",
+                    "Share of those with it",
+                    "Smallest gap found with 80 % power",
+                ),
+                (
+                    (
+                        fmt.count(d.get("n_patients")),
+                        fmt.count(d.get("label")),
+                        fmt.percent(d.get("share")),
+                        fmt.size_points(d.get("gap")),
+                    )
                     for d in summary["detectable"]
                 ),
             ),

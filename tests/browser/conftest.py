@@ -1,7 +1,14 @@
-"""A Chromium for the browser tests, and a page that notes all that goes wrong on it."""
+"""A Chromium for the browser tests, a page that notes all that goes wrong on it, and a JupyterLab of its own."""
 
+import http.client
+import json
 import os
+import secrets
+import socket
+import subprocess
+import sys
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -30,6 +37,7 @@ class Watch:
 
     def __init__(self, page):
         self.errors, self.dialogs, self.requests = [], [], []
+        page.on("websocket", lambda s: self.requests.append(s.url))
         page.on("console", lambda m: self.errors.append(m.text) if m.type in ("error", "warning") else None)
         page.on("pageerror", lambda e: self.errors.append(str(e)))
         page.on("request", lambda r: self.requests.append(r.url))
@@ -43,7 +51,183 @@ class Watch:
     def network_requests(self):
         return [url for url in self.requests if not url.startswith(("file://", "data:"))]
 
+    @property
+    def requests_elsewhere(self):
+        """Requests that left this machine."""
+        local = (None, "127.0.0.1")  # None: data and blobs have no host
+        return [url for url in self.requests if urlsplit(url).hostname not in local]
+
 
 @pytest.fixture
 def watch(page):
     return Watch(page)
+
+
+@pytest.fixture(scope="session")
+def watching():
+    """Return `Watch`, for a page that outlives a test."""
+    return Watch
+
+
+# --- JupyterLab -------------------------------------------------------------------------------------------------------
+
+SETTINGS = {
+    "@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": False},
+    "@jupyterlab/docmanager-extension:plugin": {"autosave": False},
+    "@jupyterlab/notebook-extension:tracker": {"windowingMode": "none"},  # all cells are in the page, seen or not
+}
+START_S = 60
+OPEN_MS, RUN_MS = 60_000, 120_000
+
+
+class Lab:
+    """A JupyterLab server that reads and writes nothing of the user's.
+
+    It keeps IPYTHONDIR, so that its kernels refuse the network as those of all notebooks under test do.
+    """
+
+    def __init__(self, base):
+        self.folder = base / "notebooks"
+        self.folder.mkdir()
+        self.token = secrets.token_hex(16)
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self.port = free.getsockname()[1]
+        settings = base / "config" / "labconfig" / "default_setting_overrides.json"
+        settings.parent.mkdir(parents=True)
+        settings.write_text(json.dumps(SETTINGS))
+        own = {
+            "JUPYTER_CONFIG_DIR": base / "config",
+            "JUPYTER_DATA_DIR": base / "data",
+            "JUPYTER_RUNTIME_DIR": base / "runtime",
+            "JUPYTERLAB_SETTINGS_DIR": base / "settings",
+            "JUPYTERLAB_WORKSPACES_DIR": base / "workspaces",
+        }
+        command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--ServerApp.ip=127.0.0.1"]
+        command += [f"--ServerApp.port={self.port}", "--ServerApp.port_retries=0"]
+        command += [f"--IdentityProvider.token={self.token}", f"--ServerApp.root_dir={self.folder}"]
+        command += ["--ServerApp.terminals_enabled=False", "--LabApp.news_url=None"]
+        command += ["--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate"]
+        command += ["--LabApp.expose_app_in_browser=True"]  # the tests give JupyterLab its own commands
+        self.log = base / "lab.log"
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(
+                command,
+                cwd=self.folder,
+                env=os.environ | {name: str(path) for name, path in own.items()},
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+
+    def wait(self):
+        """Wait until the server answers; its end, or silence, is an error."""
+        for _ in range(10 * START_S):
+            try:
+                self.process.wait(0.1)
+            except subprocess.TimeoutExpired:
+                if self._answers():
+                    return
+            else:
+                break
+        self.stop()
+        raise RuntimeError(f"JupyterLab did not start:\n{self.log.read_text(errors='replace')[-4000:]}")
+
+    def _answers(self):
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
+        try:
+            connection.request("GET", "/api/status", headers={"Authorization": f"token {self.token}"})
+            return connection.getresponse().status == 200
+        except OSError:
+            return False
+        finally:
+            connection.close()
+
+    def stop(self):
+        self.process.terminate()
+        try:
+            self.process.wait(10)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+    def address(self):
+        """Return the address of an empty workspace, which restores nothing of an earlier one."""
+        return f"http://127.0.0.1:{self.port}/lab/workspaces/t{secrets.token_hex(4)}/?token={self.token}&reset"
+
+
+class LabNotebook:
+    """A notebook that is open in JupyterLab, driven by JupyterLab's own commands and read from its own model."""
+
+    # The widget of the notebook, and its kernel once there is one
+    WIDGET = "[...jupyterapp.shell.widgets('main')].find(w => w.context && w.context.path === path)"
+    KERNEL = "w && w.context.isReady && w.context.sessionContext.session && w.context.sessionContext.session.kernel"
+
+    def __init__(self, page, lab, path):
+        self.page, self.path = page, path
+        page.goto(lab.address(), wait_until="domcontentloaded")
+        page.wait_for_function("() => window.jupyterapp && window.jupyterapp.shell", timeout=OPEN_MS)
+        page.evaluate("() => jupyterapp.started.then(() => jupyterapp.restored)")
+        page.locator("#jupyterlab-splash").wait_for(state="detached", timeout=OPEN_MS)
+        self.command("docmanager:open", path=path, factory="Notebook")
+        self.wait("k && k.connectionStatus === 'connected' && k.status === 'idle'", OPEN_MS)
+
+    def command(self, name, **arguments):
+        """Execute a command. Its result stays in the page: most are objects that cannot leave it."""
+        self.page.evaluate(
+            "([name, arguments]) => jupyterapp.commands.execute(name, arguments).then(() => null)", [name, arguments]
+        )
+
+    def _function(self, expression):
+        return f"path => {{ const w = {self.WIDGET}, k = {self.KERNEL}; return {expression}; }}"
+
+    def evaluate(self, expression):
+        """Return a JavaScript expression of w, the notebook's widget, and k, its kernel."""
+        return self.page.evaluate(self._function(expression), self.path)
+
+    def wait(self, expression, timeout_ms):
+        self.page.wait_for_function(self._function(expression), arg=self.path, timeout=timeout_ms)
+
+    def run_all(self, timeout_ms=RUN_MS):
+        """Run all cells until each has been counted and none runs, or the time is over."""
+        self.command("notebook:run-all-cells")
+        cells = "w.content.widgets.filter(c => c.model.type === 'code' && c.model.sharedModel.getSource().trim())"
+        done = "c.model.executionCount !== null && c.model.executionState !== 'running'"
+        self.wait(f"k && k.status === 'idle' && {cells}.every(c => {done})", timeout_ms)
+
+    def outputs(self):
+        """Return the outputs of each code cell, as they would be saved."""
+        return self.evaluate(
+            "w.content.widgets.filter(c => c.model.type === 'code').map(c => c.model.outputs.toJSON())"
+        )
+
+    def use_theme(self, name):
+        self.command("apputils:change-theme", theme=name)
+        self.page.wait_for_function("name => document.body.dataset.jpThemeName === name", arg=name, timeout=OPEN_MS)
+
+    def picture(self, path):
+        """Write a picture of the whole notebook, not only of what fits the window."""
+        size = self.page.viewport_size
+        height = self.evaluate("w.content.widgets.reduce((sum, cell) => sum + cell.node.offsetHeight, 0)")
+        self.page.set_viewport_size({"width": size["width"], "height": min(height + 400, 16_000)})
+        self.evaluate("w.content.outerNode.scrollTo(0, 0)")
+        self.page.locator(".jp-NotebookPanel").screenshot(path=path)
+        self.page.set_viewport_size(size)
+
+    def close(self):
+        self.evaluate(
+            "w && w.context.sessionContext.shutdown().then(() => { w.context.model.dirty = false; w.dispose(); })"
+        )
+
+
+@pytest.fixture(scope="session")
+def lab(tmp_path_factory):
+    """One JupyterLab for all tests; the folder that it shows is `lab.folder`."""
+    server = Lab(tmp_path_factory.mktemp("lab"))
+    server.wait()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def open_in_lab(lab):
+    """Return a function that opens a notebook of the lab's folder on a page."""
+    return lambda page, path: LabNotebook(page, lab, path)

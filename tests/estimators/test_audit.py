@@ -196,7 +196,8 @@ def test_nothing_confirmed_says_what_could_have_been_found(cohorts):
     assert result.findings.empty
     assert result.headline.startswith("Nothing confirmed: none of")
     assert "points in a slice of" in result.detectable_sentence
-    assert result.detectable["gap"].dropna().is_monotonic_decreasing
+    for _, gaps in result.detectable.groupby("label"):
+        assert gaps["gap"].dropna().is_monotonic_decreasing
     assert "Nothing confirmed" in result.to_text()
     assert "Nothing confirmed" in result.to_html()
 
@@ -326,6 +327,10 @@ def test_twenty_patients_are_enough_to_try(cohorts):
         ({"alpha": 0}, r"^alpha: expected a number between 0 and 1, got 0\."),
         ({"threshold": 1.5}, r"^threshold: expected a number between 0 and 1, got 1\.5\."),
         ({"fraction": 1.0}, r"^fraction: expected a number between 0 and 1, got 1\.0\."),
+        ({"threshold": "0.5"}, r"^threshold: expected a number between 0 and 1, got '0\.5'\."),
+        ({"random_state": -1}, r"^random_state: expected a whole number from 0 to 4294967295, .*, got -1\."),
+        ({"random_state": np.random.default_rng(0)}, r"^random_state: .*, got Generator\. Give a number such as 0\."),
+        ({"n_jobs": 0}, r"^n_jobs: expected a whole number other than 0, or None, got 0\. Leave it out: all cores\."),
     ],
 )  # fmt: skip
 def test_bad_arguments(cohorts, keywords, message):

@@ -3,6 +3,7 @@
 import gzip
 import os
 import re
+import signal
 import sys
 import tempfile
 import warnings
@@ -50,7 +51,7 @@ def table(frame, tmp_path):
 class FakeResult:
     def to_folder(self, out, *, overwrite):
         self.written = (out, overwrite)
-        out.mkdir(exist_ok=True)
+        out.mkdir(parents=True, exist_ok=True)
         (out / "report.html").write_text("<html>", encoding="utf-8")
 
     def to_text(self):
@@ -181,10 +182,11 @@ def test_options_are_not_guessed_from_abbreviations(capsys):
 # audit: what is read
 
 
-def test_audit_passes_on_roles_and_options(capsys, audit, table, empty_folder):
+def test_audit_passes_on_roles_and_options(capsys, audit, frame, table, empty_folder):
+    frame.assign(site="North").to_csv(table, index=False)
     code = cli.main(
         [
-            *("audit", str(table), *ROLES, "--id", "case", "--report", "text", "--metadata", "view, who"),
+            *("audit", str(table), *ROLES, "--id", "case", "--report", "text", "--metadata", "view, site"),
             *("--modalities", "report,metadata", "--n-slices", "5", "--alpha", "0.1", "--threshold", "0.4"),
             *("--random-state", "3", "--out", "results/first"),
         ]
@@ -203,7 +205,7 @@ def test_audit_passes_on_roles_and_options(capsys, audit, table, empty_folder):
     assert data.patient_id.tolist() == ["001", "001", "002", "003"]
     assert data.y_proba.tolist() == [0.2, 0.9, 0.4, 0.1]
     assert data.reports.tolist() == ["clear", "effusion", "effusion", "clear"]
-    assert data.metadata.columns.tolist() == ["view", "who"]
+    assert data.metadata.columns.tolist() == ["view", "site"]
     assert data.name == "cases"
     assert audit.result.written == (Path("results/first"), False)
     said = capsys.readouterr()
@@ -491,6 +493,25 @@ def test_errors_become_a_line_and_a_code(capsys, audit, table, empty_folder, err
     assert cli.main(["audit", str(table), *ROLES]) == code
     assert capsys.readouterr().err == f"{said}\n"
     assert list(empty_folder.iterdir()) == []
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize("as_import_error", [False, True])
+def test_signals_become_a_line_and_a_code(capsys, audit, table, empty_folder, number, code, as_import_error):
+    def interrupted():
+        try:
+            signal.raise_signal(number)
+        except KeyboardInterrupt:
+            if as_import_error:  # what a compiled module makes of it
+                raise ImportError("initialization failed") from None
+            raise
+
+    before = signal.getsignal(number)
+    audit.does = interrupted
+    assert cli.main(["audit", str(table), *ROLES]) == code
+    assert capsys.readouterr().err.startswith("mmaudit: interrupted. Nothing was left half-written")
+    assert list(empty_folder.iterdir()) == []
+    assert signal.getsignal(number) is before
 
 
 def test_an_error_nobody_foresaw_keeps_its_traceback(audit, table):

@@ -253,8 +253,17 @@ def test_an_image_of_data_without_images(data):
         ),
         (
             {"label": "age"},
-            "label: expected the values 0 and 1, got 6 different values, such as 40, 41, 50, 60, 70. "
-            "Map them first, for example (df[label] == 'positive').astype(int).",
+            "label: expected the values 0 and 1, got 6 different values. Check that it is the label column.",
+        ),
+        ({"label": ["label"]}, "label: expected the name of one column, got a list. Give the name, such as 'label'."),
+        (
+            {"metadata": ["view", "proba"]},
+            "metadata[1]: expected a column with no other role, got 'proba', which is y_proba. "
+            "Leave it out of metadata.",
+        ),
+        (
+            {"image_root": "."},
+            "image_root: expected image beside it, got image_root alone. Name the column of paths too.",
         ),
         (
             {"y_proba": "report"},
@@ -338,6 +347,37 @@ def test_reports_that_are_all_empty(frame):
     )
 
 
+def test_blank_patients_are_missing_patients(frame):
+    frame["patient"] = ["a", "", " ", "b", "c", None]
+    assert message_of(frame).startswith("patient_id: expected a patient for every sample, got 3 missing values.")
+
+
+def test_infinite_metadata(frame):
+    frame["ratio"] = [0.5, np.inf, -np.inf, np.nan, 1e200, 2.0]
+    assert message_of(frame, metadata=["view", "ratio"]) == (
+        "metadata[1]: expected finite numbers, or NaN where one is missing, got 3 values in 'ratio' that are infinite "
+        "or beyond 1e+100. Replace them, for example df.replace([numpy.inf, -numpy.inf], numpy.nan)."
+    )
+
+
+@pytest.mark.parametrize(
+    ("keywords", "message"),
+    [
+        ({"embeddings": np.eye(6)}, "embeddings: expected a mapping of modality to array, got ndarray. Write "),
+        ({"metadata": 3}, "metadata: expected a name or a list of names, got int. Write metadata=[...]."),
+        ({"label_terms": 3}, "label_terms: expected a name or a list of names, got int. Write label_terms=[...]."),
+    ],
+)
+def test_arguments_of_the_wrong_kind(frame, keywords, message):
+    with pytest.raises(TypeError, match=f"^{re.escape(message)}"):
+        mma.AuditData.from_frame(frame, label="label", patient_id="patient", **keywords)
+
+
+def test_a_single_label_term_may_be_a_string(frame):
+    data = mma.AuditData.from_frame(frame, label="label", patient_id="patient", label_terms="fluid")
+    assert data.label_terms == ("fluid",)
+
+
 def test_an_unknown_keyword_is_hinted_at(frame):
     with pytest.raises(UnknownKeywordError, match=r"^patientid: .*Did you mean 'patient_id'\? Check the spelling\.$"):
         mma.AuditData.from_frame(frame, label="label", patientid="patient")
@@ -346,11 +386,11 @@ def test_an_unknown_keyword_is_hinted_at(frame):
 @pytest.mark.parametrize(
     ("values", "got"),
     [
-        (["pos", "neg", "pos"], "2 different values, such as 'neg', 'pos'"),
-        (["0", "1", "1"], "2 different values, such as '0', '1'"),
-        ([0, 1, 2], "3 different values, such as 0, 1, 2"),
-        ([-1, 1, 1], "2 different values, such as -1, 1"),
-        ([0.0, 0.5, 1.0], "3 different values, such as 0.0, 0.5, 1.0"),
+        (["pos", "neg", "pos"], "2 different values: 'neg', 'pos'"),
+        (["0", "1", "1"], "2 different values: '0', '1'"),
+        ([0, 1, 2], "3 different values: 0, 1, 2"),
+        ([-1, 1, 1], "2 different values: -1, 1"),
+        ([0.0, 0.5, 1.0], "3 different values: 0.0, 0.5, 1.0"),
     ],
 )
 def test_labels_that_are_not_0_and_1(values, got):

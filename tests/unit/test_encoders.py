@@ -414,3 +414,25 @@ def test_rows_are_taken_by_mask_and_by_position():
 def test_deep_images_are_warned_of():
     with pytest.warns(AuditWarning, match=r"image: expected 8-bit images, got 60 of 60 with more \(16-bit\)"):
         encode(data_of(cases(), images=Arrays(noise(60), bit_depth=16)), fit_on=np.ones(60, dtype=bool))
+
+
+def test_terms_taken_before_encode_as_the_texts_do():
+    texts = ["No effusion. Chest tube in place.", "Large effusion.", "Clear lungs, no effusion."] * 4
+    terms = [report_terms(text) for text in texts]
+    for encoder in (ReportEncoder(3, random_state=0), TermIndicator(min_count=2)):
+        whole, taken = encoder.fit(texts).transform(texts), encoder.fit(terms).transform(terms)
+        assert (whole != taken).sum() == 0
+
+
+def test_a_long_row_of_dots_is_read_at_once():
+    # Once quadratic: minutes for this text.
+    assert report_terms("Clear." + "." * 200_000 + "x Tube.")[:1] == ["clear"]
+
+
+def test_a_column_called_like_a_report_term_stays_the_only_one():
+    texts = np.resize(["Chest tube.", "Clear lungs."], 40)
+    frame = pd.DataFrame({"y": np.arange(40) % 2, "who": np.arange(40), "text": texts, '"tube"': np.arange(40.0)})
+    data = mma.AuditData.from_frame(frame, label="y", patient_id="who", report="text", metadata=['"tube"'])
+    features, _ = encode(data, fit_on=np.ones(40, dtype=bool))
+    assert features.table.columns.is_unique
+    assert features.kinds['"tube"'] == "metadata"

@@ -91,7 +91,7 @@ def summary():
         "headline": "2 of 4 candidate slices are confirmed on 119 held-out patients.",
         "findings": findings,
         "candidates": findings + others,
-        "detectable": [{"n_patients": 20, "share": 0.17, "gap": 0.34}],
+        "detectable": [{"label": 1, "n_patients": 20, "share": 0.17, "gap": 0.34}],
         "detectable_sentence": "In a slice of 20 patients, a gap of 34 points would have been found.",
         "warnings": ["7 images carry burned-in text."],
         "quarantine": [{"sample_id": "q-17", "reason": "truncated or damaged"}],
@@ -446,7 +446,7 @@ def test_markdown_card_has_its_sections_and_no_sample_ids(summary):
 def test_markdown_card_of_nothing(nothing_found):
     card = render_markdown_card(nothing_found)
     assert "Nothing found is a result" in card
-    assert "| 20 | 17 % | 34 points |" in card
+    assert "| 20 | 1 | 17 % | 34 points |" in card
 
 
 def test_text_fits_a_terminal_and_numbers_the_findings(summary):

@@ -71,7 +71,9 @@ def make(n_samples=40, n_slices=3, *, ids=None, **changes):
             k: [{"phrase": "sex = F", "kind": "metadata", "share_inside": 0.7, "share_outside": 0.4}] for k in names
         },
         "rules": {"s01": [{"column": "age", "operator": ">", "value": 60.0}]} if n_slices else {},
-        "detectable": pd.DataFrame({"n_patients": [6, 20], "share": [0.05, 0.2], "gap": [np.nan, 0.31]}),
+        "detectable": pd.DataFrame(
+            {"label": [1, 1, 0], "n_patients": [6, 20, 9], "share": [0.05, 0.2, 0.1], "gap": [np.nan, 0.31, np.nan]}
+        ),
         "quarantine": pd.DataFrame({"sample_id": ["sample 3"], "reason": ["missing"]}),
         "data_summary": {"name": "toy", "n_confirmation_patients": 1234, "error_rate": np.float64(0.25)},
         "settings": {"alpha": 0.05, "modalities": ["metadata"], "random_state": np.int64(3)},
@@ -156,7 +158,8 @@ def test_headlines():
 
 
 def test_what_could_have_been_detected_is_said():
-    assert "at least 31 points in a slice of 20 patients;" in make().detectable_sentence
+    said = make(data_summary=make().data_summary | {"label_name": "effusion"}).detectable_sentence
+    assert "among cases with effusion 31 points in a slice of 20 patients; among those without none" in said
     nothing = make(detectable=make().detectable.assign(gap=np.nan)).detectable_sentence
     assert nothing == "On these held-out patients no slice could have been confirmed, whatever its gap."
     assert make(detectable=make().detectable.iloc[:0]).detectable_sentence == nothing
@@ -273,6 +276,25 @@ def test_files_that_are_not_what_they_should_be(tmp_path, changes, message):
     assert message in message_of(saved(tmp_path, **changes))
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda d: d["candidates"][0].update(confirmed="no"),
+        lambda d: d["candidates"][1].update(slice_id="s01"),
+        lambda d: d["samples"].update(s01=[5.0] * 40),
+        lambda d: d["samples"].update(y_true=[7] * 40),
+        lambda d: d["summary"].update(data={}),
+    ],
+    ids=["confirmed", "slice_id", "membership", "y_true", "data"],
+)
+def test_values_that_an_audit_cannot_have(tmp_path, change):
+    path = saved(tmp_path)
+    document = json.loads(path.read_text(encoding="utf-8"))
+    change(document)
+    path.write_text(json.dumps(document), encoding="utf-8")
+    assert "a damaged file" in message_of(path)
+
+
 def test_a_list_in_place_of_the_audit(tmp_path):
     path = tmp_path / "x.json"
     path.write_text("[1, 2]")
@@ -383,8 +405,23 @@ def test_to_folder_stopped_midway_leaves_nothing(tmp_path, monkeypatch, broken, 
 
     monkeypatch.setattr(AuditResult if broken == "to_html" else pd.DataFrame, broken, interrupted)
     with pytest.raises(type(stop)):
-        make().to_folder(tmp_path / "audit")
+        make().to_folder(tmp_path / "new" / "audit")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_to_folder_writes_no_formula_into_a_table(tmp_path):
+    rows = [row(1, description="=cmd|x = AP", rule="@site = 3"), row(2, description="view = AP", rule="-1")]
+    result = make(n_slices=2, candidates=candidate_frame(rows))
+    read = pd.read_csv(result.to_folder(tmp_path / "audit") / "candidates.csv")
+    assert read["description"].tolist() == ["'=cmd|x = AP", "view = AP"]
+    assert read["rule"].tolist() == ["'@site = 3", "'-1"]
+    assert read["gap"].tolist() == result.candidates["gap"].tolist()
+    assert load_result(tmp_path / "audit" / "result.json").candidates["rule"].tolist() == ["@site = 3", "-1"]
+
+
+def test_repr_shows_no_control_characters():
+    rows = [row(1, sentence="Where view = \x1b[31mAP\n\u202e, worse.", confirmed=True)]
+    assert repr(make(n_slices=1, candidates=candidate_frame(rows))).endswith("Where view = \ufffd[31mAP \ufffd, worse.")
 
 
 def test_to_folder_stopped_midway_leaves_an_earlier_audit(tmp_path, monkeypatch):
