@@ -65,6 +65,9 @@ class Slice:
 class Portfolio(BaseEstimator):
     """Candidates of `RuleSlicer` on all columns and of `MixtureSlicer` on each modality and on all of them.
 
+    Each mixture is fitted three times: on the embeddings of all discovery patients, and with their errors on either
+    half of them; then its components are judged on the other half.
+
     Candidates are ranked by a lower bound of their gap. The next one is always the best on the samples that those
     before it do not cover, so that the same failure does not fill the list in ten wordings.
 
@@ -207,9 +210,8 @@ class Portfolio(BaseEstimator):
                 if fold is None:
                     mixture.set_params(label_weight=0, proba_weight=0)
                 with warnings.catch_warnings():
-                    warnings.simplefilter(
-                        "ignore", ConvergenceWarning
-                    )  # a slice is judged by its gap, not by EM's rest
+                    # A slice is judged by its gap, not by whether the mixture came to rest.
+                    warnings.simplefilter("ignore", ConvergenceWarning)
                     mixture.fit(X[rows], y[rows], y_proba=y_proba[rows])
                 self._mixtures[space, fold] = mixture
                 member = mixture.transform(X).T >= 0.5
