@@ -187,11 +187,15 @@ class LabNotebook:
         self.page.wait_for_function(self._function(expression), arg=self.path, timeout=timeout_ms)
 
     def run_all(self, timeout_ms=RUN_MS):
-        """Run all cells until each has been counted and none runs, or the time is over."""
-        self.command("notebook:run-all-cells")
+        """Run all cells until each has been counted and none runs, or one has failed, or the time is over."""
+        # Not awaited: the promise of the command has no time limit.
+        self.page.evaluate("() => { jupyterapp.commands.execute('notebook:run-all-cells'); }")
         cells = "w.content.widgets.filter(c => c.model.type === 'code' && c.model.sharedModel.getSource().trim())"
         done = "c.model.executionCount !== null && c.model.executionState !== 'running'"
-        self.wait(f"k && k.status === 'idle' && {cells}.every(c => {done})", timeout_ms)
+        failed = "c.model.outputs.toJSON().some(o => o.output_type === 'error')"
+        self.wait(
+            f"k && k.status === 'idle' && ({cells}.every(c => {done}) || {cells}.some(c => {failed}))", timeout_ms
+        )
 
     def outputs(self):
         """Return the outputs of each code cell, as they would be saved."""
