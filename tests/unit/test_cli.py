@@ -495,6 +495,18 @@ def test_errors_become_a_line_and_a_code(capsys, audit, table, empty_folder, err
     assert list(empty_folder.iterdir()) == []
 
 
+@pytest.fixture
+def as_in_a_terminal():
+    """Put back the handlers that a job in the background is started without: a shell lets it ignore SIGINT."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.usefixtures("as_in_a_terminal")
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 @pytest.mark.parametrize("as_import_error", [False, True])
 def test_signals_become_a_line_and_a_code(capsys, audit, table, empty_folder, number, code, as_import_error):
