@@ -32,8 +32,8 @@ NO_PATIENT_ID = (
 class AuditData:
     """Cases to audit: images, reports and metadata, with a label and the probability that a classifier gave.
 
-    Made by `AuditData.from_frame` or by a loader of `mmaudit.datasets`. It does not change: `subset`, `split` and
-    `with_predictions` return new objects.
+    Made by `AuditData.from_frame` or by a loader of `mmaudit.datasets`. It does not change: `subset`, `split`,
+    `with_predictions` and `with_labels` return new objects.
 
     Attributes
     ----------
@@ -49,6 +49,9 @@ class AuditData:
         Report texts; "" where a sample has none.
     metadata : DataFrame of shape (n_samples, n_columns)
         Numeric or categorical columns; without columns where there is no metadata.
+    attributes : DataFrame of shape (n_samples, n_columns)
+        What is known of each sample and kept from the audit: ground truth, annotations. For planting failures and for
+        checking what an audit says.
     images : ImageSource or None
         Images by position, opened when read.
     embeddings : mapping of str to ndarray of shape (n_samples, n_dimensions), float32
@@ -74,6 +77,7 @@ class AuditData:
         images: ImageSource | None,
         embeddings: Mapping[str, np.ndarray],
         label_name: str,
+        attributes: pd.DataFrame | None = None,
         label_terms: Sequence[str] = (),
         name: str = "",
         card: Mapping[str, Any] | None = None,
@@ -85,6 +89,7 @@ class AuditData:
         self.has_patient_id = has_patient_id
         self.reports = None if reports is None else _frozen(reports)
         self._metadata = metadata
+        self._attributes = pd.DataFrame(index=sample_id) if attributes is None else attributes
         self.images = images
         self.embeddings = MappingProxyType({k: _frozen(v) for k, v in embeddings.items()})
         self.label_name = label_name
@@ -115,6 +120,7 @@ class AuditData:
         images: ImageSource | None = None,
         report: str | None = None,
         metadata: Sequence[str] | str = (),
+        attributes: Sequence[str] | str = (),
         embeddings: Mapping[str, Any] | None = None,
         label_name: str | None = None,
         label_terms: Sequence[str] | str = (),
@@ -145,6 +151,8 @@ class AuditData:
             Column of report texts. None: no reports.
         metadata : sequence of str, or str
             Columns of metadata: numeric, boolean or categorical. None of them may have another role too.
+        attributes : sequence of str, or str
+            Columns that the audit must not see, such as ground truth or annotations; kept as they are.
         embeddings : mapping of {"image", "report", "metadata"} to array of shape (n_samples, n_dimensions), or None
             Embeddings made elsewhere; used instead of the built-in encoder of that modality. None: none.
         label_name : str or None
@@ -184,10 +192,11 @@ class AuditData:
             raise TypeError(
                 f"df: expected a pandas DataFrame, got {type(df).__name__}. Convert it with pandas.DataFrame(...)."
             )
-        metadata = _names("metadata", metadata)
+        metadata, attributes = _names("metadata", metadata), _names("attributes", attributes)
         roles = {"label": label, "y_proba": y_proba, "patient_id": patient_id, "sample_id": sample_id}
         roles |= {"image": image, "report": report}
         _check_columns(df, roles | {f"metadata[{i}]": c for i, c in enumerate(metadata)})
+        _check_columns(df, {f"attributes[{i}]": c for i, c in enumerate(attributes)})
         for argument, column in roles.items():
             # A rule that reads the prediction, or an id, would be found at once and say nothing.
             if column is not None and column in metadata:
@@ -233,6 +242,7 @@ class AuditData:
             reports=reports,
             metadata=_metadata_columns(df, metadata, ids),
             images=images,
+            attributes=df[attributes].set_axis(ids),
             embeddings=_check_embeddings({} if embeddings is None else embeddings, df, len(df)),
             label_name=str(label) if label_name is None else label_name,
             label_terms=_names("label_terms", label_terms),
@@ -257,6 +267,11 @@ class AuditData:
     def metadata(self) -> pd.DataFrame:
         """A copy of the metadata columns, indexed by sample."""
         return self._metadata.copy()
+
+    @property
+    def attributes(self) -> pd.DataFrame:
+        """A copy of the columns that are kept from the audit, indexed by sample."""
+        return self._attributes.copy()
 
     @property
     def modalities(self) -> tuple[str, ...]:
@@ -335,6 +350,7 @@ class AuditData:
             has_patient_id=self.has_patient_id,
             reports=None if self.reports is None else self.reports[which],
             metadata=self._metadata.iloc[which],
+            attributes=self._attributes.iloc[which],
             images=None if self.images is None else self.images.take(which.tolist()),
             embeddings={k: v[which] for k, v in self.embeddings.items()},
             label_name=self.label_name,
@@ -419,6 +435,25 @@ class AuditData:
         new.y_proba = _frozen(check_proba(y_proba, self.n_samples))
         return new
 
+    def with_labels(self, y_true: Any) -> AuditData:
+        """Return the same cases with these labels.
+
+        Parameters
+        ----------
+        y_true : array of shape (n_samples,), 0 or 1
+
+        Raises
+        ------
+        InputError
+            Values other than 0 and 1, or another length.
+        """
+        labels = check_labels(y_true)
+        if labels.shape != (self.n_samples,):
+            raise InputError("y_true", f"{self.n_samples} labels", f"{len(labels)}", "Give one a sample, in order.")
+        new = self.subset(np.arange(self.n_samples))
+        new.y_true = _frozen(labels)
+        return new
+
     def __repr__(self) -> str:
         positive = int(self.y_true.sum())
         title = f"AuditData {self.name!r}" if self.name else "AuditData"
@@ -447,6 +482,8 @@ class AuditData:
             lines.append(
                 "  metadata     " + ", ".join(_column_summary(self._metadata[c]) for c in self._metadata.columns)
             )
+        if self._attributes.shape[1]:
+            lines.append(f"  attributes   {self._attributes.shape[1]} columns, kept from the audit")
         for modality, values in self.embeddings.items():
             lines.append(f"  embedding    {modality}: {values.shape[1]} dimensions")
         return "\n".join(lines)

@@ -675,3 +675,27 @@ def test_predictions_of_another_length(data):
 def test_predictions_that_are_logits(data):
     with pytest.raises(InputError, match=r"they look like logits\. Apply the sigmoid"):
         data.with_predictions([-3, 2, 1, -1, 4, 5])
+
+
+# Attributes and labels
+
+
+def test_attributes_are_carried_along_and_kept_from_the_audit(frame):
+    data = make(frame.assign(tube=[True, False] * 3), metadata=["view"], attributes=["tube"])
+    assert list(data.metadata.columns) == ["view"]
+    assert data.modalities == ("metadata",)
+    kept = data.subset([3, 1])
+    assert kept.attributes["tube"].tolist() == [False, False]
+    assert kept.attributes.index.equals(kept.sample_id)
+    changed = data.attributes
+    changed["tube"] = None
+    assert data.attributes["tube"].dtype == bool
+
+
+def test_with_labels_gives_new_data_and_checks_them(data):
+    flipped = data.with_labels(1 - data.y_true)
+    np.testing.assert_array_equal(flipped.y_true, 1 - data.y_true)
+    with pytest.raises(InputError, match="labels"):
+        data.with_labels(data.y_true[1:])
+    with pytest.raises(InputError, match="0 and 1"):
+        data.with_labels(data.y_true + 1)
