@@ -1,10 +1,11 @@
 # Every target works in .venv, which is made when first needed and updated when pyproject.toml changes.
 #
-#   make lab EXTRAS=lab,torch TORCH_INDEX=cpu    with PyTorch for the CPU only (the default installs no PyTorch)
+#   make lab TORCH_INDEX=cpu                     PyTorch for the CPU only, ten times smaller on Linux
+#   make lab EXTRAS=lab                          no PyTorch: the notebooks that train a classifier then say so
 #   make test PYTHON=python3.12                  with another Python; run `make clean` before changing it
 
 PYTHON ?= python3
-EXTRAS ?= lab
+EXTRAS ?= lab,torch
 TORCH_INDEX ?=
 LAB_ARGS ?=
 PYTEST_ARGS ?=
@@ -25,6 +26,7 @@ unexport PYTHONDONTWRITEBYTECODE
 PIP := $(RUN) -m pip --disable-pip-version-check install -q --no-compile $(if $(INDEX),--extra-index-url "$(INDEX)")
 
 comma := ,
+AUDITS := $(VENV)/.installed
 INSTALLED := $(VENV)/.installed-$(subst $(comma),-,$(EXTRAS))$(if $(INDEX),-indexed)
 TESTABLE := $(VENV)/.installed-for-tests
 
@@ -39,13 +41,14 @@ help:
 	@echo "make lint    ruff and mypy only"
 	@echo "make clean   remove .venv, caches and the demo's output; your notebooks stay"
 	@echo
-	@echo "variables:   PYTHON=python3.12   EXTRAS=lab,torch   TORCH_INDEX=cpu (or the address of an index)"
+	@echo "variables:   PYTHON=python3.12   EXTRAS=lab (no PyTorch)   TORCH_INDEX=cpu (or the address of an index)"
 	@echo '             LAB_ARGS="--no-browser -- --port 9999"   PYTEST_ARGS="-x tests/unit"'
 
-lab: demo
+# The demo comes first, since it needs neither JupyterLab nor PyTorch, whose installation takes longer than an audit.
+lab: demo $(INSTALLED)
 	$(RUN) -m mmaudit.cli lab $(LAB_ARGS)
 
-demo: $(INSTALLED)
+demo: $(AUDITS)
 	$(RUN) -m mmaudit.cli demo
 
 # One run of pytest for everything, so that its last line counts every test.
@@ -67,13 +70,18 @@ browser: $(TESTABLE)
 	else $(RUN) -m playwright install chromium; \
 	fi
 
+$(AUDITS): pyproject.toml | $(VENV)/.made
+	$(PIP) -e .
+	@touch '$@'
+
 $(INSTALLED): pyproject.toml | $(VENV)/.made
+	@echo "installing what the notebooks need: $(EXTRAS)"
 	$(PIP) -e '.[$(EXTRAS)]'
 	@touch '$@'
 
 # The Open-i reports come in torchxrayvision's package as data files: it is installed without PyTorch, and never imported.
 $(TESTABLE): pyproject.toml | $(VENV)/.made
-	$(PIP) -e '.[lab,test]'
+	$(PIP) -e '.[lab,torch,test]'
 	$(PIP) --no-deps torchxrayvision
 	@touch '$@'
 

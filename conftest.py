@@ -5,6 +5,7 @@ the startup files of the IPython profile. So its guard is such a file, in a prof
 """
 
 import inspect
+import os
 import tempfile
 from pathlib import Path
 
@@ -53,6 +54,8 @@ def pytest_addoption(parser):
 def pytest_configure(config):
     folder = tempfile.TemporaryDirectory(prefix="mmaudit-ipython-")
     config.add_cleanup(folder.cleanup)
+    # Drawn phantoms are kept for the session, and the user's cache is neither read nor filled.
+    os.environ["MMAUDIT_CACHE"] = str(Path(folder.name, "cache"))
     startup = Path(folder.name, "profile_default", "startup")
     startup.mkdir(parents=True)
     # The file runs in the notebook's own namespace and leaves no name in it.

@@ -19,10 +19,10 @@ _NAMES = {
     "audit": "mmaudit._audit",
     "load_result": "mmaudit.result",
 }
-_MODULES = ("confirm", "datasets", "encoders", "explain", "slicers")
+_MODULES = ("classifiers", "confirm", "datasets", "encoders", "explain", "failures", "slicers")
 
 if TYPE_CHECKING:
-    from mmaudit import confirm, datasets, encoders, explain, slicers
+    from mmaudit import classifiers, confirm, datasets, encoders, explain, failures, slicers
     from mmaudit._audit import audit
     from mmaudit._errors import AuditWarning, InputError, MissingExtraError
     from mmaudit.data import AuditData
@@ -36,10 +36,12 @@ __all__ = [
     "MissingExtraError",
     "__version__",
     "audit",
+    "classifiers",
     "confirm",
     "datasets",
     "encoders",
     "explain",
+    "failures",
     "load_result",
     "slicers",
 ]

@@ -188,9 +188,13 @@ def _phantom(args: argparse.Namespace) -> int:
         n_patients=args.patients,
         image_size=args.image_size,
         random_state=args.random_state,
+        label=args.label,
+        bit_depth=args.bit_depth,
+        layout=args.layout,
         progress=not args.quiet,
     )
-    print(f"Wrote the phantom cases to {out}; {out / 'README.txt'} says how to audit them.")
+    note = out / ("README" if args.layout == "mimic-cxr" else "README.txt")
+    print(f"Wrote the phantom cases to {out}; {note} says what is in it.")
     return DONE
 
 
@@ -554,17 +558,22 @@ what comes out:
         _phantom,
         "write made-up cases as files, to try your own code on",
         description="""\
-Writes phantom patients to a new folder: images, and a table with labels, probabilities, reports and metadata.
-Made by this package from a seed; nobody's data. The probabilities are those of a simulated reader who fails in
-planted ways.""",
+Writes phantom patients to a new folder: images, reports, metadata, labels, the probabilities of a simulated reader
+who fails in planted ways, and the ground truth: what is drawn where. Made by this package from a seed; nobody's data.""",
         epilog=f"""\
-example:
+examples:
   mmaudit phantom phantom-cases --patients 100
+  mmaudit phantom phantom-mimic --patients 100 --layout mimic-cxr
 
-what comes out:
+what comes out, with the layout plain:
   images/     one PNG a sample
+  masks/      where each finding and device is drawn, one 16-bit PNG a sample
   table.csv   one row a sample, ready for 'mmaudit audit'
+  truth.csv   what is drawn, and what the reports say of it
   README.txt  where the failures were planted, and the command that audits the table
+with the layout mimic-cxr:
+  the files of MIMIC-CXR-JPG 2.0.0 (tables as csv.gz, JPEG images, reports), hosp/patients.csv.gz of MIMIC-IV, and
+  phantom-truth/ beside them; mmaudit.datasets.load_mimic_cxr reads it
 
 {EXIT_CODES}""",
     )
@@ -572,6 +581,9 @@ what comes out:
     phantom.add_argument("--patients", type=int, default=400, metavar="N", help="number of patients (default: 400)")
     phantom.add_argument("--image-size", type=int, default=224, metavar="PX", help="side of an image (default: 224)")
     phantom.add_argument("--random-state", type=int, default=0, metavar="N", help="seed; same seed, same files")
+    phantom.add_argument("--label", default="Pleural effusion", metavar="FINDING", help="what the label is")
+    phantom.add_argument("--bit-depth", type=int, default=8, choices=(8, 16), help="of the images (default: 8)")
+    phantom.add_argument("--layout", default="plain", choices=("plain", "mimic-cxr"), help="how the files are laid out")
     phantom.add_argument("--quiet", action="store_true", help="no progress bar")
     top.given = given[:1]  # what follows the name of a command is the command's to judge
     return top

@@ -17,7 +17,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from mmaudit._errors import ImageReadError, InputError
 
-__all__ = ["GrayImage", "ImageFiles", "ImageSource", "read_image"]
+__all__ = ["GrayImage", "ImageFiles", "ImageSource", "prepare_images", "read_image"]
 
 MAX_PIXELS = 64_000_000  # a 4,000 x 4,000 film has 16 million; 64 million decode to 256 MB as float32
 MAX_FILE_BYTES = 512 * 1024**2
@@ -37,7 +37,11 @@ class GrayImage(NamedTuple):
 
 @runtime_checkable
 class ImageSource(Protocol):
-    """Images by position, opened when read. Files, arrays or a generator of phantoms all look like this."""
+    """Images by position, opened when read. Files, arrays or a generator of phantoms all look like this.
+
+    A source that is quicker when asked for all of its images at once may also have a method
+    `prepare(*, n_jobs=None, progress=False)`; see `prepare_images`.
+    """
 
     def __len__(self) -> int:
         """Return the number of images."""
@@ -47,6 +51,23 @@ class ImageSource(Protocol):
 
     def take(self, indices: Sequence[int]) -> ImageSource:
         """Return the images at these positions, still unopened."""
+
+
+def prepare_images(images: ImageSource, *, n_jobs: int | None = None, progress: bool = False) -> None:
+    """Tell a source that all of its images will be read, so that one that draws or fetches them can do so at once.
+
+    Parameters
+    ----------
+    images : ImageSource
+        Nothing happens if it has no method `prepare`.
+    n_jobs : int or None
+        Processes. None: all cores.
+    progress : bool
+        Show a progress bar on standard error.
+    """
+    prepare = getattr(images, "prepare", None)
+    if prepare is not None:
+        prepare(n_jobs=n_jobs, progress=progress)
 
 
 class ImageFiles:

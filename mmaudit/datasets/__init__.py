@@ -8,8 +8,8 @@ from mmaudit.data import AuditData
 from mmaudit.datasets._covid import load_covid_chestxray
 from mmaudit.datasets._mimic import load_mimic_cxr
 from mmaudit.datasets._openi import load_openi
-from mmaudit.datasets._phantom import load_phantom, write_phantom
 from mmaudit.datasets._xrv import from_torchxrayvision
+from mmaudit.datasets.phantom import load_phantom, write_phantom
 
 __all__ = [
     "from_frame",

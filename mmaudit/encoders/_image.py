@@ -17,7 +17,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from tqdm import tqdm
 
 from mmaudit._errors import ImageReadError
-from mmaudit.images import GrayImage, ImageSource
+from mmaudit.images import GrayImage, ImageSource, prepare_images
 
 __all__ = ["ImageDescriptor", "ImageTable", "describe_images"]
 
@@ -77,6 +77,7 @@ def describe_images(images: ImageSource, *, n_jobs: int | None = None, progress:
     progress : bool
         Show a progress bar on standard error.
     """
+    prepare_images(images, n_jobs=n_jobs, progress=progress)
     work = Parallel(n_jobs=n_jobs or -1, prefer="threads", return_as="generator")(
         delayed(_describe_one)(images, i) for i in range(len(images))
     )

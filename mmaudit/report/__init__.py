@@ -7,7 +7,8 @@ them can disagree. Nothing here computes a statistic.
 from __future__ import annotations
 
 from mmaudit.report._card import render_markdown_card, render_text
+from mmaudit.report._films import film_strip, show
 from mmaudit.report._html import render_html, render_notebook
 from mmaudit.report._plot import forest_plot
 
-__all__ = ["forest_plot", "render_html", "render_markdown_card", "render_notebook", "render_text"]
+__all__ = ["film_strip", "forest_plot", "render_html", "render_markdown_card", "render_notebook", "render_text", "show"]

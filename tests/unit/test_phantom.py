@@ -1,17 +1,21 @@
-"""The phantom cohort: the same for the same seed, with the failures it states, written whole or not at all."""
+"""The phantom cohort: the same for the same seed, hanging together as a hospital's, written whole or not at all."""
 
 import re
-from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from mmaudit._errors import InputError, UnknownKeywordError
+from mmaudit._errors import AuditWarning, InputError, UnknownKeywordError
 from mmaudit.data import AuditData
-from mmaudit.datasets import _phantom_film
-from mmaudit.datasets._phantom import METADATA, PhantomImages, load_phantom, write_phantom
+from mmaudit.datasets import load_mimic_cxr, load_phantom, write_phantom
+from mmaudit.datasets._report_sections import findings_and_impression
+from mmaudit.datasets.phantom import DEVICES, FINDINGS, PhantomImages
+from mmaudit.datasets.phantom._cohort import METADATA
 from mmaudit.images import ImageSource
+
+
+FIRST_TWO = ["10000000", "10000001"]  # the patients that depend on the label
 
 
 @pytest.fixture(scope="module")
@@ -20,18 +24,19 @@ def data():
 
 
 @pytest.fixture(scope="module")
-def masks(data):
-    films = data.images.films
-    return {
-        "supine": (data.metadata["view"] == "AP supine").to_numpy(),
-        "tube": np.array(["tube" in film.devices for film in films]),
-        "positive": data.y_true == 1,
-        "wrong": (data.y_proba >= 0.5) != data.y_true,
-    }
+def table(data):
+    """Everything in one table, one row a sample."""
+    return pd.concat([data.metadata, data.attributes], axis=1).assign(
+        patient=data.patient_id,
+        label=data.y_true,
+        wrong=(data.y_proba >= 0.5) != data.y_true,
+        report=data.reports,
+    )
 
 
 def same(one, other):
     pd.testing.assert_frame_equal(one.metadata, other.metadata)
+    pd.testing.assert_frame_equal(one.attributes, other.attributes)
     assert one.sample_id.equals(other.sample_id)
     for name in ("y_true", "y_proba", "patient_id", "reports"):
         np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
@@ -41,15 +46,16 @@ def same(one, other):
 
 
 def test_same_seed_gives_the_same_table_and_images():
-    one, other = (load_phantom(12, image_size=96, random_state=3) for _ in range(2))
+    one, other = (load_phantom(8, image_size=96, random_state=3, cache=False) for _ in range(2))
     same(one, other)
     for i in (5, 0, 5):
         assert one.images.read(i).pixels.tobytes() == other.images.read(i).pixels.tobytes()
 
 
 def test_other_seed_gives_other_data():
-    one, other = (load_phantom(12, image_size=96, random_state=seed) for seed in (3, 4))
+    one, other = (load_phantom(8, image_size=96, random_state=seed) for seed in (3, 4))
     assert one.reports.tolist() != other.reports.tolist()
+    assert not set(one.sample_id) & set(other.sample_id)
     assert not np.array_equal(one.images.read(0).pixels, other.images.read(0).pixels)
 
 
@@ -64,9 +70,21 @@ def test_random_state_object_and_none_give_data():
     assert load_phantom(5, random_state=None).n_patients == 5
 
 
-def test_two_patients_have_both_classes():
-    for seed in range(5):
-        assert set(load_phantom(2, random_state=seed).y_true) == {0, 1}
+@pytest.mark.parametrize("label", FINDINGS)
+def test_two_patients_have_both_classes(label):
+    for seed in range(3):
+        data = load_phantom(2, random_state=seed, label=label)
+        assert set(data.y_true) == {0, 1}
+        np.testing.assert_array_equal(data.y_true, data.attributes[label])
+
+
+def test_another_label_leaves_the_cohort_as_it_is(data):
+    other = load_phantom(800, image_size=64, label="Pneumothorax")
+    rest, other_rest = ~np.isin(data.patient_id, FIRST_TWO), ~np.isin(other.patient_id, FIRST_TWO)
+    np.testing.assert_array_equal(other.reports[other_rest], data.reports[rest])
+    assert rest.sum() > 2000
+    assert other.label_name == "Pneumothorax"
+    np.testing.assert_array_equal(other.y_true, other.attributes["pneumothorax"])
 
 
 def test_roles_of_the_data(data):
@@ -75,154 +93,114 @@ def test_roles_of_the_data(data):
     assert data.label_name == "Pleural effusion"
     assert "effusion" in data.label_terms
     assert isinstance(data.images, ImageSource)
-    studies = pd.Series(data.patient_id).value_counts()
-    assert data.n_patients == 800
-    assert (studies.min(), studies.max()) == (1, 4)
-    ages = data.metadata["age"]
-    assert 0.01 < ages.isna().mean() < 0.15
-    assert ages.min() >= 18
-    assert set(data.metadata["site"]) == {"North", "Harbour", "Hill"}
+    assert isinstance(data.images, PhantomImages)
     assert "simulated" in data.card["classifier"]
     assert "AP supine" in data.card["planted failures"]
+    assert not set(data.metadata.columns) & set(data.attributes.columns)
 
 
-def test_age_and_sex_belong_to_the_patient(data):
-    table = data.metadata.groupby(data.patient_id)[["sex", "site", "age"]].nunique()
-    assert (table[["sex", "site"]] == 1).all().all()
-    assert (table["age"] <= 1).all()
+def test_patients_have_1_to_8_studies_of_1_to_3_images(table):
+    studies = table.groupby("patient")["study_id"].nunique()
+    assert (studies.min(), studies.max()) == (1, 8)
+    images = table.groupby("study_id").size()
+    assert (images.min(), images.max()) == (1, 3)
+    days = table.groupby("patient")["study_day"]
+    assert (days.first() == 0).all()
+    assert days.apply(lambda d: d.is_monotonic_increasing).all()
+    assert table.groupby("study_id")["report"].nunique().max() == 1
 
 
-def test_supine_films_are_from_the_icu_portable_and_with_more_devices(data, masks):
-    supine, setting = masks["supine"], data.metadata["setting"]
-    assert (setting[supine] == "ICU").mean() > 0.7
-    assert (setting[~supine] == "ICU").mean() < 0.3
-    assert (data.metadata["portable"][supine] == "yes").mean() > 0.8
-    n_devices = np.array([len(film.devices) for film in data.images.films])
+def test_what_belongs_to_a_patient_stays(table):
+    of_patient = table.groupby("patient")
+    for column in ("sex", "site"):
+        assert of_patient[column].nunique().max() == 1
+    assert of_patient["bmi"].nunique().max() == 1
+    assert 0.03 < table.groupby("patient")["bmi"].first().isna().mean() < 0.2
+    years = of_patient["age"].agg(lambda a: a.max() - a.min())
+    days = of_patient["study_day"].max()
+    assert ((years - days / 365.25).abs() <= 1).all()
+    for device in ("pacemaker", "sternal wires", "surgical clips"):
+        assert of_patient[device].nunique().max() == 1
+
+
+def test_supine_films_are_from_the_icu_portable_and_with_more_devices(table):
+    supine = table["view"] == "AP supine"
+    assert (table["setting"][supine] == "ICU").mean() > 0.7
+    assert (table["setting"][~supine] == "ICU").mean() < 0.3
+    assert (table["portable"][supine] == "yes").mean() > 0.8
+    n_devices = table[list(DEVICES)].sum(axis=1)
     assert n_devices[supine].mean() > 2 * n_devices[~supine].mean()
-    assert set(data.metadata["scanner"][data.metadata["portable"] == "yes"]) == {"Mobile M1", "Mobile M2"}
+    assert table["scanner"][table["portable"] == "yes"].str.startswith("Mobile").all()
+    assert not table["scanner"][table["portable"] == "no"].str.startswith("Mobile").any()
+    assert set(table["view"]) == {"PA", "AP", "AP supine", "lateral"}
+    assert table["site"].nunique() == 3
+    assert table["scanner"].nunique() == 7
 
 
-def test_planted_failures_are_in_the_predictions(masks):
-    supine, tube, positive, wrong = (masks[k] for k in ("supine", "tube", "positive", "wrong"))
+@pytest.mark.parametrize(
+    ("cause", "effect", "times"),
+    [
+        ("pneumothorax", "chest tube", 2.0),
+        ("endotracheal tube", "nasogastric tube", 3.0),
+        ("edema", "pleural effusion", 1.5),
+        ("cardiomegaly", "edema", 1.5),
+        ("fracture", "pneumothorax", 1.5),
+        ("sternal wires", "surgical clips", 3.0),
+    ],
+)
+def test_what_goes_together_does_so(table, cause, effect, times):
+    with_it, without = table[effect][table[cause]].mean(), table[effect][~table[cause]].mean()
+    assert with_it > times * without
+
+
+def test_every_finding_and_device_occurs_and_none_is_common_to_all(table):
+    share = table[[*FINDINGS, *DEVICES]].mean()
+    assert share.min() > 0.03
+    assert share.max() < 0.5
+    assert 0.25 < table["label"].mean() < 0.4
+
+
+def test_attributes_agree_with_the_films(data):
+    attributes = data.attributes
+    for i in range(0, 400):
+        film = data.images.films[i]
+        row = attributes.iloc[i]
+        assert {k for k in FINDINGS if row[k]} == {f.kind for f in film.findings}
+        assert {k for k in DEVICES if row[k]} == {d.kind for d in film.devices}
+        sides = {f.side for f in film.findings if f.kind == "pleural effusion"}
+        expected = {0: "", 1: next(iter(sides), ""), 2: "both"}[len(sides)]
+        assert row["pleural effusion side"] == expected
+        assert (row["pleural effusion size"] > 0) == bool(sides)
+
+
+def test_planted_failures_are_in_the_predictions(table):
+    supine, positive, wrong = table["view"] == "AP supine", table["label"] == 1, table["wrong"]
+    tube = table["chest tube"]
     missed = wrong[supine & positive].mean()
     false_calls = wrong[tube & ~positive].mean()
     assert 0.45 < missed < 0.65
     assert missed > 3 * wrong[~supine & positive].mean()
     assert 0.40 < false_calls < 0.60
     assert false_calls > 3 * wrong[~tube & ~positive].mean()
-    assert 0.09 < wrong.mean() < 0.15
-
-
-# The reports
-
-
-def test_reports_have_sections_negations_and_most_devices(data, masks):
-    reports = pd.Series(data.reports)
-    assert reports.str.contains("FINDINGS: ").all()
-    assert reports.str.contains("IMPRESSION: ").all()
-    assert reports.str.contains("No pneumothorax.", regex=False).mean() > 0.3
-    assert reports[~masks["positive"]].str.contains(r"[Nn]o (?:pleural )?effusion").mean() > 0.2
-    named = reports.str.contains("chest tube|thoracostomy|pleural drain", flags=re.I)
-    assert not named[~masks["tube"]].any()
-    assert 0.7 < named[masks["tube"]].mean() < 0.95
-    technique = reports.str.contains("supine", flags=re.I)
-    assert not technique[~masks["supine"]].any()
-    assert technique[masks["supine"]].mean() > 0.7
-    assert not reports.str.contains(r"[{}]|  |\ba bilateral").any()
-
-
-def test_reports_call_an_effusion_exactly_where_there_is_one(data, masks):
-    impressions = pd.Series([r.split("IMPRESSION: ")[1] for r in data.reports])
-    np.testing.assert_array_equal(impressions.str.contains("effusion|pleural fluid"), masks["positive"])
-
-
-# The images
-
-
-def test_image_values_and_sizes():
-    images = load_phantom(6, image_size=100).images
-    for i in range(len(images)):
-        full = images.read(i)
-        assert (full.width_px, full.height_px, full.bit_depth) == (100, 100, 8)
-        assert full.pixels.shape == (100, 100)
-        assert full.pixels.dtype == np.float32
-        assert full.pixels.min() >= 0
-        assert full.pixels.max() <= 1
-        assert full.pixels.std() > 0.1
-        np.testing.assert_allclose(full.pixels * 255, np.rint(full.pixels * 255), atol=1e-4)
-    small = images.read(0, max_side_px=40).pixels
-    assert small.shape == (40, 40)
-    assert abs(float(small.mean() - images.read(0).pixels.mean())) < 0.01
-    assert images.read(0, max_side_px=400).pixels.shape == (100, 100)
-
-
-def test_take_keeps_the_order_and_draws_the_same():
-    images = load_phantom(6, image_size=64).images
-    taken = images.take([3, 1])
-    assert len(taken) == 2
-    np.testing.assert_array_equal(taken.read(0).pixels, images.read(3).pixels)
-    np.testing.assert_array_equal(taken.read(1).pixels, images.read(1).pixels)
-
-
-def plain(film, **changes):
-    kept = {"effusion": (), "devices": (), "opacity": None, "pose": (0.0, 0.0, 0.0, 1.06), "portable": False}
-    return replace(film, **(kept | changes))
-
-
-def drawn(*films):
-    images = PhantomImages(films, 128)
-    return [images.read(i).pixels for i in range(len(films))]
-
-
-@pytest.mark.parametrize("view", ["PA", "AP", "AP supine"])
-@pytest.mark.parametrize("side", [-1, 1])
-def test_effusion_whitens_its_lower_lung(data, view, side):
-    film = plain(data.images.films[0], view=view)
-    without, with_it = drawn(film, replace(film, effusion=((side, "moderate"),)))
-    columns = np.s_[18:40] if side < 0 else np.s_[88:110]
-    other = np.s_[88:110] if side < 0 else np.s_[18:40]
-    lower = np.s_[66:88]
-    change = (with_it - without)[lower, columns].mean()
-    assert change > 0.05
-    assert change > 4 * abs((with_it - without)[lower, other].mean())
-
-
-def test_larger_effusions_whiten_more(data):
-    film = plain(data.images.films[0], view="PA")
-    means = [p.mean() for p in drawn(film, *(replace(film, effusion=((1, s),)) for s in _phantom_film.SIZES))]
-    assert means == sorted(means)
-    assert len(set(means)) == 4
-
-
-@pytest.mark.parametrize("device", ["tube", "ett", "line", "ecg"])
-def test_devices_are_bright_lines(data, device):
-    film = plain(data.images.films[0], view="PA")
-    without, with_it = drawn(film, replace(film, devices=(device,)))
-    changed = np.abs(with_it - without) > 0.03
-    assert 0.001 < changed.mean() < 0.1
-    assert (with_it - without)[changed].mean() > 0.03
-
-
-def test_supine_films_have_less_contrast(data):
-    film = plain(data.images.films[0])
-    upright, supine = drawn(replace(film, view="PA"), replace(film, view="AP supine"))
-    inner = np.s_[24:104, 16:112]
-    assert supine[inner].std() < 0.9 * upright[inner].std()
+    assert 0.08 < wrong.mean() < 0.15
 
 
 # Files
 
 
-def test_written_cohort_reads_back_as_the_same_data(tmp_path):
-    out = write_phantom(tmp_path / "cohort", n_patients=6, image_size=64)
+def test_plain_layout_reads_back_as_the_same_data(tmp_path):
+    out = write_phantom(tmp_path / "cohort", n_patients=5, image_size=64)
     assert out == tmp_path / "cohort"
     assert [p.name for p in tmp_path.iterdir()] == ["cohort"]
     table = pd.read_csv(out / "table.csv")
-    expected = ["sample_id", "patient_id", "study_id", "path", "report", "effusion", "proba", *METADATA]
-    assert table.columns.tolist() == expected
+    roles = ["sample_id", "patient_id", "study_id", "path", "report", "pleural_effusion", "proba", *METADATA]
+    assert table.columns.tolist() == roles
+    truth = pd.read_csv(out / "truth.csv", keep_default_na=False)
+    data = load_phantom(5, image_size=64)
+    assert truth.columns.tolist() == ["sample_id", *data.attributes.columns]
     back = AuditData.from_frame(
         table,
-        label="effusion",
+        label="pleural_effusion",
         y_proba="proba",
         patient_id="patient_id",
         sample_id="sample_id",
@@ -231,17 +209,117 @@ def test_written_cohort_reads_back_as_the_same_data(tmp_path):
         report="report",
         metadata=METADATA,
     )
-    data = load_phantom(6, image_size=64)
-    same(data, back)
+    pd.testing.assert_frame_equal(data.metadata, back.metadata)
+    for name in ("y_true", "y_proba", "patient_id", "reports"):
+        np.testing.assert_array_equal(getattr(data, name), getattr(back, name))
     for i, sample_id in enumerate(data.sample_id):
         np.testing.assert_array_equal(back.image(sample_id), data.images.read(i).pixels)
-    np.testing.assert_array_equal(
-        back.image(data.sample_id[0], max_side_px=32), data.image(data.sample_id[0], max_side_px=32)
-    )
+        np.testing.assert_array_equal(
+            truth.loc[i, list(FINDINGS)].tolist(), data.attributes.iloc[i][list(FINDINGS)].tolist()
+        )
     readme = (out / "README.txt").read_text(encoding="utf-8")
-    assert "mmaudit audit table.csv --label effusion --proba proba --patient patient_id" in readme
+    assert "mmaudit audit table.csv --label pleural_effusion --proba proba --patient patient_id" in readme
     assert "simulated" in readme
     assert "Not for clinical use" in readme
+
+
+def test_written_masks_hold_a_bit_for_each_finding_and_device(tmp_path):
+    from PIL import Image
+
+    out = write_phantom(tmp_path / "cohort", n_patients=3, image_size=64)
+    data = load_phantom(3, image_size=64)
+    kinds = (*FINDINGS, *DEVICES)
+    seen = set()
+    for i, sample_id in enumerate(data.sample_id):
+        packed = np.asarray(Image.open(out / "masks" / f"{sample_id}.png"), dtype=np.uint16)
+        masks = data.images.masks(i)
+        for bit, kind in enumerate(kinds):
+            expected = masks.get(kind, np.zeros((64, 64), dtype=bool))
+            np.testing.assert_array_equal(packed >> bit & 1, expected)
+            seen |= {kind} if expected.any() else set()
+    assert len(seen) > 3
+
+
+@pytest.fixture(scope="module")
+def mimic(tmp_path_factory):
+    return write_phantom(tmp_path_factory.mktemp("x") / "mimic", n_patients=12, image_size=96, layout="mimic-cxr")
+
+
+@pytest.mark.parametrize("label", ["Pleural Effusion", "Cardiomegaly", "Edema"])
+def test_mimic_layout_reads_back_equal(mimic, label):
+    with pytest.warns(AuditWarning, match="labels were read from the reports"):
+        back = load_mimic_cxr(mimic, label=label)
+    data = load_phantom(12, image_size=96, label=label)
+    if label != "Pleural Effusion":  # the files were written for that label
+        data, back = (each.subset(~np.isin(each.patient_id, FIRST_TWO)) for each in (data, back))
+    assert back.sample_id.tolist() == data.sample_id.tolist()
+    np.testing.assert_array_equal(back.patient_id, data.patient_id)
+    np.testing.assert_array_equal(back.y_true, data.y_true)
+    assert back.reports.tolist() == [findings_and_impression(text) for text in data.reports]
+    one, other = data.metadata, back.metadata
+    assert other["view"].tolist() == one["view"].map(lambda v: v.split()[0].upper()).tolist()
+    assert other["orientation"].eq("Recumbent").tolist() == one["view"].eq("AP supine").tolist()
+    assert other["sex"].tolist() == one["sex"].tolist()
+    assert other["age"].tolist() == one["age"].tolist()
+    assert other["hour"].tolist() == data.attributes["study_hour"].tolist()
+    assert (other["height_px"] == 96).all()
+    for i, sample_id in enumerate(data.sample_id):
+        difference = np.abs(back.image(sample_id) - data.images.read(i).pixels)
+        assert difference.mean() < 0.01  # JPEG
+        assert difference.max() < 0.15
+
+
+def test_mimic_layout_has_the_files_and_columns_of_mimic_cxr_jpg(mimic):
+    names = {p.relative_to(mimic).as_posix() for p in mimic.iterdir()}
+    tables = {f"mimic-cxr-2.0.0-{kind}.csv.gz" for kind in ("metadata", "chexpert", "negbio", "split")}
+    assert names == tables | {"README", "files", "hosp", "phantom-truth"}
+    columns = {kind: pd.read_csv(mimic / f"mimic-cxr-2.0.0-{kind}.csv.gz").columns.tolist() for kind in
+               ("metadata", "chexpert", "negbio", "split")}  # fmt: skip
+    assert columns["metadata"] == [
+        *("dicom_id", "subject_id", "study_id", "PerformedProcedureStepDescription", "ViewPosition", "Rows"),
+        *("Columns", "StudyDate", "StudyTime", "ProcedureCodeSequence_CodeMeaning", "ViewCodeSequence_CodeMeaning"),
+        "PatientOrientationCodeSequence_CodeMeaning",
+    ]
+    assert (
+        columns["chexpert"]
+        == columns["negbio"]
+        == [
+            *("subject_id", "study_id", "Atelectasis", "Cardiomegaly", "Consolidation", "Edema"),
+            *(
+                "Enlarged Cardiomediastinum",
+                "Fracture",
+                "Lung Lesion",
+                "Lung Opacity",
+                "No Finding",
+                "Pleural Effusion",
+            ),
+            *("Pleural Other", "Pneumonia", "Pneumothorax", "Support Devices"),
+        ]
+    )
+    assert columns["split"] == ["dicom_id", "study_id", "subject_id", "split"]
+    images = sorted(p.relative_to(mimic).as_posix() for p in mimic.glob("files/**/*.jpg"))
+    pattern = re.compile(r"files/p10/p10\d{6}/s5\d{7}/[0-9a-f]{8}(-[0-9a-f]{8}){4}\.jpg")
+    assert images
+    assert all(pattern.fullmatch(path) for path in images)
+    reports = sorted(mimic.glob("files/p10/p*/s*.txt"))
+    assert len(reports) == len({p.rsplit("/", 1)[0] for p in images})
+    assert reports[0].read_text(encoding="utf-8").lstrip().startswith("FINAL REPORT")
+
+
+def test_mimic_labels_say_what_is_drawn_and_what_is_reported(tmp_path):
+    out = write_phantom(tmp_path / "m", n_patients=40, image_size=64, layout="mimic-cxr")
+    truth = pd.read_csv(out / "phantom-truth/truth.csv", keep_default_na=False).drop_duplicates("study_id")
+    truth = truth.set_index(truth["study_id"].astype(int))
+    drawn = pd.read_csv(out / "mimic-cxr-2.0.0-chexpert.csv.gz", index_col="study_id")
+    said = pd.read_csv(out / "mimic-cxr-2.0.0-negbio.csv.gz", index_col="study_id")
+    assert ((drawn["Pleural Effusion"] == 1) == truth["pleural effusion"]).all()
+    value = {"present": 1.0, "absent": 0.0, "uncertain": -1.0}
+    expected = truth["reported consolidation"].map(value)
+    pd.testing.assert_series_equal(said["Consolidation"], expected, check_names=False)
+    assert (said.drop(columns="subject_id") == -1).any(axis=None)
+    nothing = truth[list(FINDINGS) + list(DEVICES)].eq(False).all(axis=1)
+    assert nothing.any()
+    assert (drawn["No Finding"] == 1).equals(nothing)
 
 
 def test_an_empty_folder_may_be_written_into(tmp_path):
@@ -254,27 +332,28 @@ def test_progress_goes_to_stderr(tmp_path, capsys):
     write_phantom(tmp_path / "shown", n_patients=2, image_size=64, progress=True)
     out, err = capsys.readouterr()
     assert out == ""
-    assert "Drawing" in err
+    assert "Writing" in err
 
 
+@pytest.mark.parametrize("layout", ["plain", "mimic-cxr"])
 @pytest.mark.parametrize("error", [OSError("disk full"), KeyboardInterrupt()])
 @pytest.mark.parametrize("exists", [True, False])
-def test_an_interrupted_run_leaves_nothing(tmp_path, monkeypatch, error, exists):
-    draw, calls = _phantom_film.draw_film, []
+def test_an_interrupted_run_leaves_nothing(tmp_path, monkeypatch, error, exists, layout):
+    draw, calls = PhantomImages.draw, []
 
-    def fails_at_the_third(film, size_px):
-        calls.append(film)
+    def fails_at_the_third(self, index):
+        calls.append(index)
         if len(calls) == 3:
             assert [p.name for p in tmp_path.iterdir() if p.name.endswith(".partial")]
             raise error
-        return draw(film, size_px)
+        return draw(self, index)
 
-    monkeypatch.setattr(_phantom_film, "draw_film", fails_at_the_third)
+    monkeypatch.setattr(PhantomImages, "draw", fails_at_the_third)
     target = tmp_path / "cohort"
     if exists:
         target.mkdir()
     with pytest.raises(type(error)):
-        write_phantom(target, n_patients=5, image_size=64)
+        write_phantom(target, n_patients=5, image_size=64, layout=layout)
     assert len(calls) == 3
     assert [p.name for p in tmp_path.iterdir()] == (["cohort"] if exists else [])
     assert not exists or not any(target.iterdir())
@@ -301,11 +380,23 @@ def test_out_that_holds_something_is_left_alone(tmp_path):
         ({"image_size": 63}, "image_size: expected a number from 64 to 2048, got 63. "),
         ({"random_state": -1}, "random_state: expected a number from 0 to "),
         ({"random_state": "seven"}, "random_state: expected a whole number, a RandomState or None, got str. "),
+        ({"bit_depth": 12}, "bit_depth: expected one of 8, 16, got 12. "),
+        (
+            {"label": "Effusion"},
+            "label: expected a finding of the phantom, got 'Effusion'. They are: Pleural effusion, ",
+        ),
     ],
 )
 def test_values_out_of_range(options, message):
     with pytest.raises(InputError, match=f"^{re.escape(message)}"):
         load_phantom(**options)
+
+
+def test_choices_of_writing(tmp_path):
+    with pytest.raises(InputError, match=r"^layout: expected one of 'plain', 'mimic-cxr', got 'mimic'.*Did you mean"):
+        write_phantom(tmp_path, layout="mimic")
+    with pytest.raises(InputError, match=r"^bit_depth: expected 8 with the layout mimic-cxr, got 16"):
+        write_phantom(tmp_path, layout="mimic-cxr", bit_depth=16)
 
 
 def test_unknown_keywords_get_a_hint():
