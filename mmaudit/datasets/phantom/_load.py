@@ -64,7 +64,7 @@ def load_phantom(
     Parameters
     ----------
     n_patients : int
-        Number of patients, at least 2; about four times as many samples. The first has the label on the first film
+        Number of patients, at least 2; about 3.7 times as many samples. The first has the label on the first film
         and the second has not, so that both classes are present.
     image_size : int
         Width and height of the images in pixels, 64 to 2048.
