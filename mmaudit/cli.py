@@ -35,7 +35,7 @@ __all__ = ["main"]
 
 DONE, BAD_INPUT, INTERRUPTED, TERMINATED = 0, 2, 130, 143
 DEMO_FOLDER = "demo-audit"
-DEMO_IMAGE_PX = 128  # its report shows films smaller than that, and smaller films are drawn sooner
+DEMO_IMAGE_PX = 112  # its report shows films smaller than that, and smaller films are drawn sooner
 
 # What a Python argument is called on the command line, so that a message names what was typed.
 OPTIONS = {
@@ -525,7 +525,7 @@ what comes out:
 {EXIT_CODES}""",
     )
     demo.add_argument("--out", metavar="DIR", help=f"folder to write (default: {DEMO_FOLDER}, replaced if it is there)")
-    demo.add_argument("--patients", type=int, default=300, metavar="N", help="number of patients (default: 300)")
+    demo.add_argument("--patients", type=int, default=400, metavar="N", help="number of patients (default: 400)")
     demo.add_argument("--random-state", type=int, default=0, metavar="N", help="seed; same seed, same answer")
     demo.add_argument("--overwrite", action="store_true", help="replace an earlier audit in --out")
 

@@ -57,7 +57,7 @@ _NO_DEVICE = re.compile(r"\b(?:in line with|first[- ]line|second[- ]line|pleural
 
 # A run of marks is tried from its first only: from each of them, a line of 100,000 dots would take minutes.
 _CLAUSE = re.compile(r"(?<![.;:?!\n])[.;:?!\n]+(?=\s|$)|\n+")
-_TOKEN = re.compile(r"[a-z][a-z0-9'-]*[a-z0-9]|[a-z]")
+_TOKEN = re.compile(r"[a-z][a-z0-9'-]*[a-z0-9]")  # a letter alone ("52 F", "R base") says too little to be a term
 # Words that say of something else that it is there: the something is the term.
 _FILLERS = {
     "place",

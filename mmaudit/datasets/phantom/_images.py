@@ -160,11 +160,13 @@ class PhantomImages:
             lambda: _packed(film_masks(film, self.image_size), self.image_size),
         )
 
-    def prepare(self, *, n_jobs: int | None = None, progress: bool = False) -> None:
+    def prepare(self, *, masks: bool = False, n_jobs: int | None = None, progress: bool = False) -> None:
         """Draw all images that are not in the cache yet, in several processes.
 
         Parameters
         ----------
+        masks : bool
+            Work out the masks too.
         n_jobs : int or None
             Processes; negative counts from the number of cores, as in joblib. None: one a core. A few images are
             drawn by this process alone.
@@ -178,11 +180,12 @@ class PhantomImages:
         """
         if self.cache is None:
             return
-        missing: dict[Path, Film] = {}
-        for film in self.films:
-            path = self._path(film, str(self.bit_depth))
-            if path is not None and path not in missing and not path.is_file():
-                missing[path] = film
+        missing: dict[Path, tuple[Film, str]] = {}
+        for what in (str(self.bit_depth), *(["masks"] if masks else [])):
+            for film in self.films:
+                path = self._path(film, what)
+                if path is not None and path not in missing and not path.is_file():
+                    missing[path] = (film, what)
         todo = list(missing.values())
         with tqdm(total=len(todo), desc="Drawing", unit="image", disable=not progress or not todo) as bar:
             for n_done in _drawn(self, todo, n_jobs):
@@ -217,20 +220,20 @@ def _packed(masks: dict[str, np.ndarray], size_px: int) -> np.ndarray:
     return packed
 
 
-def _drawn(images: PhantomImages, films: list[Film], n_jobs: int | None) -> Iterator[int]:
-    """Draw films into the cache; yield how many more are done."""
-    if not films:
+def _drawn(images: PhantomImages, todo: list[tuple[Film, str]], n_jobs: int | None) -> Iterator[int]:
+    """Draw films, or their masks, into the cache; yield how many more are done."""
+    if not todo:
         return
     empty = images.take([])
     # The first one tells whether the cache keeps what is drawn.
-    if not _fill(empty, films[:1]):
+    if not _fill(empty, todo[:1]):
         return
     yield 1
-    rest = films[1:]
+    rest = todo[1:]
     n_workers = joblib.effective_n_jobs(-1 if n_jobs is None else n_jobs)
     if len(rest) < _FEW or n_workers == 1:
-        for film in rest:
-            yield _fill(empty, [film])
+        for one in rest:
+            yield _fill(empty, [one])
         return
     batch = min(16, max(1, len(rest) // (4 * n_workers)))
     jobs = (joblib.delayed(_fill)(empty, rest[i : i + batch]) for i in range(0, len(rest), batch))
@@ -238,13 +241,18 @@ def _drawn(images: PhantomImages, films: list[Film], n_jobs: int | None) -> Iter
     yield from joblib.Parallel(n_jobs=n_workers, backend="loky", return_as="generator")(jobs)
 
 
-def _fill(images: PhantomImages, films: Sequence[Film]) -> int:
-    """Draw films into the cache of `images`; return how many were kept."""
+def _fill(images: PhantomImages, todo: Sequence[tuple[Film, str]]) -> int:
+    """Draw films, or their masks, into the cache of `images`; return how many were kept."""
     n_kept = 0
-    for film in films:
-        path = images._path(film, str(images.bit_depth))
-        if path is not None:
-            n_kept += _store(path, draw_film(film, images.image_size, bit_depth=images.bit_depth))
+    for film, what in todo:
+        path = images._path(film, what)
+        if path is None:
+            continue
+        if what == "masks":
+            values = _packed(film_masks(film, images.image_size), images.image_size)
+        else:
+            values = draw_film(film, images.image_size, bit_depth=images.bit_depth)
+        n_kept += _store(path, values)
     return n_kept
 
 
