@@ -65,10 +65,15 @@ def across(real: mma.AuditData, phantom: mma.AuditData) -> None:
 
 
 def patch(pixels: np.ndarray, row: int, column: int) -> np.ndarray:
+    """Return the pixels around a place and around its mirror image, in standard deviations of the film."""
     half = PATCH_PX // 2
-    wide = np.pad(pixels, half, mode="edge")
-    cut = Image.fromarray(wide[row : row + PATCH_PX, column : column + PATCH_PX])
-    return np.asarray(cut.resize((PATCH_SHOWN_PX, PATCH_SHOWN_PX), Image.Resampling.BOX)).ravel()
+    wide = np.pad((pixels - pixels.mean()) / pixels.std(), half, mode="edge")
+    cuts = []
+    for left in (column, pixels.shape[1] - 1 - column):
+        cut = Image.fromarray(wide[row : row + PATCH_PX, left : left + PATCH_PX])
+        small = np.asarray(cut.resize((PATCH_SHOWN_PX, PATCH_SHOWN_PX), Image.Resampling.BOX))
+        cuts.append(small if left == column else small[:, ::-1])
+    return np.concatenate([cuts[0].ravel(), (cuts[0] - cuts[1]).ravel()])
 
 
 def probes(phantom: mma.AuditData) -> None:
