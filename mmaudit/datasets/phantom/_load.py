@@ -109,7 +109,7 @@ def load_phantom(
     (20, ('image', 'report', 'metadata'))
     >>> data.image(data.sample_id[0]).shape
     (224, 224)
-    >>> sorted(data.images.masks(0))[:1]
+    >>> list(data.images.masks(0))[:1]
     ['pleural effusion']
     """
     cases, frame = _make(n_patients, image_size, random_state, label, bit_depth)
