@@ -15,7 +15,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from mmaudit._errors import InputError
-from mmaudit.datasets.phantom._cohort import ATTRIBUTES, METADATA, Case
+from mmaudit.datasets.phantom._cohort import ATTRIBUTES, METADATA
 from mmaudit.datasets.phantom._images import PhantomImages
 from mmaudit.datasets.phantom._record import DEVICES, FINDINGS
 
@@ -78,14 +78,7 @@ def _whole(out: Path) -> Iterator[Path]:
 
 
 def write_plain(
-    out: Path,
-    cases: list[Case],
-    frame: pd.DataFrame,
-    images: PhantomImages,
-    *,
-    label: str,
-    card: Mapping[str, str],
-    progress: bool,
+    out: Path, frame: pd.DataFrame, images: PhantomImages, *, label: str, card: Mapping[str, str], progress: bool
 ) -> Path:
     """Write images and masks as PNG, the table, the ground truth and a note."""
     column = label.replace(" ", "_")
@@ -110,14 +103,7 @@ def write_plain(
 
 
 def write_mimic_cxr(
-    out: Path,
-    cases: list[Case],
-    frame: pd.DataFrame,
-    images: PhantomImages,
-    *,
-    label: str,
-    card: Mapping[str, str],
-    progress: bool,
+    out: Path, frame: pd.DataFrame, images: PhantomImages, *, card: Mapping[str, str], progress: bool
 ) -> Path:
     """Write the tree of MIMIC-CXR-JPG 2.0.0, the reports of MIMIC-CXR and the patients of MIMIC-IV.
 
@@ -125,14 +111,17 @@ def write_mimic_cxr(
     file what the reports say (-1 where they are uncertain): the difference of the two is the error of labels that
     were read from reports. Sex and age of a patient come from `hosp/patients.csv.gz`, as in MIMIC-IV.
     """
-    del label
     subject, study = frame["patient_id"].astype(int), frame["study_id"].astype(int)
     folders = "files/p" + frame["patient_id"].str[:2] + "/p" + frame["patient_id"] + "/s" + frame["study_id"]
     with _whole(out) as folder:
-        paths = (folders + "/" + frame["sample_id"] + ".jpg").tolist()
-        for i, path in enumerate(tqdm(paths, desc="Writing", unit="image", disable=not progress)):
-            (folder / path).parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(images.draw(i)).save(folder / path, quality=_JPEG_QUALITY)
+        (folder / "phantom-truth/masks").mkdir(parents=True)
+        names = zip(folders, frame["sample_id"], strict=True)
+        for i, (study_folder, name) in enumerate(
+            tqdm(names, total=len(frame), desc="Writing", unit="image", disable=not progress)
+        ):
+            (folder / study_folder).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(images.draw(i)).save(folder / study_folder / f"{name}.jpg", quality=_JPEG_QUALITY)
+            Image.fromarray(images.packed_masks(i)).save(folder / f"phantom-truth/masks/{name}.png")
         once = ~frame["study_id"].duplicated()
         for path, text in zip(folders[once] + ".txt", frame.loc[once, "report"], strict=True):
             report = "".join(f" {line}\n" if line else "\n" for line in text.splitlines())
@@ -145,22 +134,21 @@ def write_mimic_cxr(
         save(_metadata(frame, images.image_size, subject, study), "mimic-cxr-2.0.0-metadata.csv.gz")
         studies = frame[once]
         for name, labels in (("chexpert", _drawn(studies)), ("negbio", _said(studies))):
-            values = pd.DataFrame({kind: _derived(labels, studies).get(kind) for kind in _CHEXPERT}, dtype=float)
+            columns = _derived(labels, studies)
+            values = pd.DataFrame({kind: columns[kind] for kind in _CHEXPERT}, dtype=float)
             numbers = pd.DataFrame({"subject_id": subject[once], "study_id": study[once]})
             save(pd.concat([numbers, values.set_axis(studies.index)], axis=1), f"mimic-cxr-2.0.0-{name}.csv.gz")
         parts = subject.map(lambda number: ("test", "validate")[number % 10] if number % 10 < 2 else "train")
-        names = {"dicom_id": frame["sample_id"], "study_id": study, "subject_id": subject, "split": parts}
-        save(pd.DataFrame(names), "mimic-cxr-2.0.0-split.csv.gz")
+        split = {"dicom_id": frame["sample_id"], "study_id": study, "subject_id": subject, "split": parts}
+        save(pd.DataFrame(split), "mimic-cxr-2.0.0-split.csv.gz")
         save(_people(frame), "hosp/patients.csv.gz")
-        (folder / "phantom-truth/masks").mkdir(parents=True)
-        for i, name in enumerate(frame["sample_id"]):
-            Image.fromarray(images.packed_masks(i)).save(folder / f"phantom-truth/masks/{name}.png")
         truth = frame[["sample_id", *METADATA, "proba", *ATTRIBUTES]].rename(columns={"sample_id": "dicom_id"})
         truth.to_csv(folder / "phantom-truth/truth.csv", index=False)
         note = (
             f"{_title(frame)}\n\nThe files have the names and columns of MIMIC-CXR-JPG 2.0.0, MIMIC-CXR (reports) and "
-            f"MIMIC-IV (patients); nothing in them is from there.\n\n{_lines(card)}\n\nphantom-truth/ holds what is "
-            f"drawn, which no such data set has. {_MASKS}.\n\nIn Python: mmaudit.datasets.load_mimic_cxr(folder)\n"
+            "MIMIC-IV (patients); nothing in them is from there. The chexpert file says what is drawn, the negbio file "
+            f"what the reports say.\n\n{_lines(card)}\n\nphantom-truth/ holds what is drawn, which no such data set has. "
+            f"{_MASKS}.\n\nIn Python: mmaudit.datasets.load_mimic_cxr(folder)\n"
         )
         (folder / "README").write_text(note, encoding="utf-8")
     return out

@@ -189,8 +189,9 @@ def write_phantom(
     cases, frame = _make(n_patients, image_size, random_state, label, bit_depth)
     images = PhantomImages([c.film for c in cases], image_size, bit_depth=bit_depth, cache=default_cache_dir())
     images.prepare(masks=True, n_jobs=n_jobs, progress=progress)
-    write = write_plain if layout == "plain" else write_mimic_cxr
-    return write(Path(out), cases, frame, images, label=_kind(label), card=CARD, progress=progress)
+    if layout == "plain":
+        return write_plain(Path(out), frame, images, label=_kind(label), card=CARD, progress=progress)
+    return write_mimic_cxr(Path(out), frame, images, card=CARD, progress=progress)
 
 
 def _make(
