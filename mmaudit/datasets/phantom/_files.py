@@ -147,8 +147,8 @@ def write_mimic_cxr(
         note = (
             f"{_title(frame)}\n\nThe files have the names and columns of MIMIC-CXR-JPG 2.0.0, MIMIC-CXR (reports) and "
             "MIMIC-IV (patients); nothing in them is from there. The chexpert file says what is drawn, the negbio file "
-            f"what the reports say.\n\n{_lines(card)}\n\nphantom-truth/ holds what is drawn, which no such data set has. "
-            f"{_MASKS}.\n\nIn Python: mmaudit.datasets.load_mimic_cxr(folder)\n"
+            f"what the reports say.\n\n{_lines(card)}\n\nphantom-truth/ holds what is drawn, which no such data set "
+            f"has. {_MASKS}.\n\nIn Python: mmaudit.datasets.load_mimic_cxr(folder)\n"
         )
         (folder / "README").write_text(note, encoding="utf-8")
     return out
