@@ -4,7 +4,7 @@
 
 For each seed a phantom cohort is made, each scenario is planted in its training patients, a network is trained on them
 with the defaults of `mmaudit.classifiers.train`, and its error rate on the held-out patients is compared inside and
-outside of the planted slice, within the same label. `--train control` trains on the unchanged training patients instead,
+outside of the planted slice, within the same label. `--train control` trains on the unchanged training patients,
 to see how much of the difference is there without any planting.
 
 The settings below were chosen on seeds from 100 on; report seeds 0 to 9.
