@@ -21,12 +21,15 @@ from sklearn.metrics import roc_auc_score
 import mmaudit as mma
 
 SCENARIOS = {
-    "correlation": {"kind": "correlation", "where": {"chest tube": True}, "strength": 0.98},
+    "correlation": {"kind": "correlation", "where": {"view": ["AP", "AP supine"]}, "strength": 0.98},
     "rare": {"kind": "rare", "where": {"view": "lateral"}, "share": 0.01},
     "noisy": {"kind": "noisy", "where": {"site": "Hill"}, "rate": 0.8},
 }
-# Run only when named, since the planting does not always take.
-MORE = {"rare-supine": {"kind": "rare", "where": {"view": "AP supine"}, "share": 0.01}}
+# Run only when named: here the planting does not take, or the control fails as often.
+MORE = {
+    "correlation-tube": {"kind": "correlation", "where": {"chest tube": True}, "strength": 0.98},
+    "rare-supine": {"kind": "rare", "where": {"view": "AP supine"}, "share": 0.01},
+}
 IMAGE_PX = 112  # what the network looks at by default; drawing larger ones would only take longer
 TIMES = 2.0  # the error inside is to be at least so many times that outside
 
