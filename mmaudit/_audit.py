@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import time
 import warnings
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -16,10 +17,11 @@ from tqdm import tqdm
 
 from mmaudit._errors import AuditWarning, InputError, check_keywords, nearest
 from mmaudit.confirm import confirm, detectable_gaps, slice_metrics
-from mmaudit.data import MODALITIES, NO_PATIENT_ID, AuditData
+from mmaudit.data import MODALITIES, NO_PATIENT_ID, AuditData, Target
 from mmaudit.encoders import Features, ImageTable, encode
 from mmaudit.explain import TraitFinder, describe, sentence
-from mmaudit.result import DETECTABLE_COLUMNS, AuditResult, candidate_frame
+from mmaudit.metrics import Metric, as_metric
+from mmaudit.result import DETECTABLE_COLUMNS, AuditResult, candidate_frame, sample_columns
 from mmaudit.slicers import Portfolio
 from mmaudit.slicers._scores import Scorer
 
@@ -40,7 +42,8 @@ def audit(
     modalities: Sequence[str] | str = "auto",
     n_slices: int = 10,
     alpha: float = 0.05,
-    threshold: float = 0.5,
+    threshold: float | Sequence[float] | Mapping[str, float] = 0.5,
+    metric: str | Callable = "error_rate",
     fraction: float = 0.4,
     n_refits: int = 20,
     n_permutations: int = 4999,
@@ -52,20 +55,27 @@ def audit(
 
     Patients are split in two parts. On the first, the discovery part, candidates are searched in images, reports and
     metadata. On the second, the confirmation part, each candidate's error rate is compared with that of the other
-    samples of the same label. All candidates count in the correction for multiple testing.
+    samples of the same label. All candidates count in the correction for multiple testing. Several labels are audited
+    together: all their candidates count in one correction. Of several classes, each is a question of its own, whether
+    a case is of that class, as which the highest probability decides.
 
     Parameters
     ----------
     data : AuditData
-        Cases with labels and predicted probabilities.
+        Cases with labels and predicted probabilities: one label, several, or one of several classes.
     modalities : "auto", or sequence of {"image", "report", "metadata"}
         What to search. "auto": all that the data have. Descriptions may draw on all of them in any case.
     n_slices : int in [1, 15]
         Candidates taken to confirmation at most.
     alpha : float in (0, 1)
         Level of the correction (Benjamini-Hochberg) and, as 1 - alpha, coverage of the intervals.
-    threshold : float in (0, 1)
-        Probability from which the classifier says 1.
+    threshold : float in (0, 1), sequence of them, or mapping of label name to float
+        Probability from which the classifier says 1; several labels may have one each, as they are deployed. Not for
+        classes.
+    metric : str or callable
+        What is compared in the confirmation part; see `mmaudit.metrics`. One that needs both labels, such as
+        "auroc", is compared, and slices are searched, over both labels. Slices are searched for by their errors in
+        any case.
     fraction : float in (0, 1)
         Share of patients in the discovery part. A strong failure is soon discovered; what limits small slices is how
         many of their patients are left to confirm them (0.4 was chosen over 0.5 on seeds 0 to 19 of
@@ -88,7 +98,8 @@ def audit(
     Raises
     ------
     InputError
-        Data without predictions, with fewer than 20 patients, or without a modality asked for; a value out of range.
+        Data without predictions, with fewer than 20 patients, without a modality asked for, or without patients of
+        both labels in both parts; a value out of range.
     ImageReadError
         An image outside `image_root`, or more than 5 % of the images unreadable.
 
@@ -102,75 +113,113 @@ def audit(
     one by one and together, rules are searched beside the mixture, and candidates are tested on held-out patients.
     """
     modalities = _check_arguments(
-        data, modalities, n_slices, alpha, threshold, fraction, n_refits, n_permutations, random_state, n_jobs
+        data, modalities, n_slices, alpha, fraction, n_refits, n_permutations, random_state, n_jobs
     )
-    assert data.y_proba is not None
+    data.targets(threshold)  # a threshold that does not fit is told before any work
+    settings = _Settings(
+        modalities, n_slices, alpha, threshold, as_metric(metric), fraction, n_refits, n_permutations, n_jobs
+    )
+    return _run(data, settings, random_state, progress=progress)
+
+
+@dataclass(frozen=True)
+class _Settings:
+    """The arguments of an audit that a repetition has too."""
+
+    modalities: tuple[str, ...]
+    n_slices: int
+    alpha: float
+    threshold: float | Sequence[float] | Mapping[str, float]
+    metric: Metric
+    fraction: float
+    n_refits: int
+    n_permutations: int
+    n_jobs: int | None
+
+
+def _run(
+    data: AuditData,
+    how: _Settings,
+    random_state: int | np.random.RandomState | None,
+    *,
+    images: ImageTable | None = None,
+    progress: bool = False,
+) -> AuditResult:
+    """Return the audit; `images`, where they were described before, are not read again."""
     seconds = _Seconds()
     seeds = check_random_state(random_state).randint(np.iinfo(np.int32).max, size=5)
-    error = (data.y_proba >= threshold) != (data.y_true == 1)
+    targets = data.targets(how.threshold)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", AuditWarning)
         # Errors are shared out evenly. Which images, words and metadata go with them plays no part in the split, so
         # without a real failure the two parts say nothing about each other.
-        discovery = data.split_mask(fraction, balance=error, random_state=seeds[0])
-        _check_parts(data, discovery)
+        wrong = np.any([target.error for target in targets], axis=0)
+        discovery = data.split_mask(how.fraction, balance=wrong, random_state=seeds[0])
+        targets = _of_both_labels(targets, discovery)
         min_count = _min_patients(data, discovery)
         features, images = encode(
-            data, fit_on=discovery, min_count=min_count, random_state=seeds[1], n_jobs=n_jobs, progress=progress
+            data,
+            fit_on=discovery,
+            min_count=min_count,
+            images=images,
+            random_state=seeds[1],
+            n_jobs=how.n_jobs,
+            progress=progress,
         )
         seconds.mark("encode")
         portfolio = Portfolio(
-            n_slices,
-            modalities=modalities,
+            how.n_slices,
+            modalities=how.modalities,
+            labels=how.metric.labels,
             min_patients=min_count,
-            threshold=threshold,
-            alpha=alpha,
             random_state=seeds[2],
         )
-        seen = features.take(discovery)
-        y, proba, patient = data.y_true[discovery], data.y_proba[discovery], data.patient_id[discovery]
+        seen, patient = features.take(discovery), data.patient_id[discovery]
+        seen_targets = [target.take(discovery) for target in targets]
         # Small fits lose more to handing work from thread to thread than they gain: ten times on a busy machine.
-        with threadpool_limits(1 if len(y) < SMALL_FIT else None):
-            portfolio.fit(seen, y, y_proba=proba, groups=patient)
+        with threadpool_limits(1 if len(patient) < SMALL_FIT else None):
+            portfolio.fit(seen, seen_targets, groups=patient)
             seconds.mark("discover")
-            stability = _stability(portfolio, seen, y, proba, patient, n_refits, seeds[3], progress)
+            stability = _stability(portfolio, seen, seen_targets, patient, how.n_refits, seeds[3], progress)
             seconds.mark("stability")
     messages = _retell(caught)
     if not data.has_patient_id:  # said aloud when the data were made
         messages.insert(0, NO_PATIENT_ID)
 
-    membership = portfolio.membership(features, data.y_true)
+    membership = portfolio.membership(features, targets)
     held_out = ~discovery
-    labels = [found.label for found in portfolio.slices_]
+    comparisons = [(found.target, found.label) for found in portfolio.slices_]
     numbers = confirm(
         membership[held_out] >= 0.5,
-        labels,
-        data.y_true[held_out],
-        error[held_out],
+        comparisons,
+        [target.take(held_out) for target in targets],
         data.patient_id[held_out],
-        alpha=alpha,
-        n_permutations=n_permutations,
+        metric=how.metric,
+        alpha=how.alpha,
+        n_permutations=how.n_permutations,
         random_state=seeds[4],
     )
     numbers["stability"] = stability
     seconds.mark("confirm")
-    candidates, traits = _describe(data, portfolio, features, discovery, membership, error, numbers)
-    detectable = _detectable(data, held_out, error, threshold, len(labels), alpha)
+    candidates, traits = _describe(data, targets, portfolio, features, discovery, membership, numbers, how.metric)
+    if how.metric.name == "error_rate":
+        detectable = _detectable(data.patient_id, held_out, targets, len(comparisons), how.alpha)
+    else:
+        detectable = pd.DataFrame([], columns=list(DETECTABLE_COLUMNS))
     seconds.mark("describe")
     ids = data.sample_id.rename("sample_id")
     logger.info("audit took %s", seconds.by_stage)
+
+    def repeat(other: AuditData, seed: int) -> AuditResult:
+        """Audit other predictions of the same cases, without refits."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", AuditWarning)  # they were told before
+            return _run(other, replace(how, n_refits=0), seed, images=images)
+
     return AuditResult(
         candidates=candidates,
         membership=pd.DataFrame(membership, index=ids, columns=candidates["slice_id"].tolist()),
-        samples=pd.DataFrame(
-            {
-                "part": np.where(discovery, "discovery", "confirmation"),
-                "y_true": data.y_true,
-                "y_proba": data.y_proba,
-                "wrong": error,
-            },
-            index=ids,
-        ),
+        samples=_samples(targets, discovery, ids),
         traits={k: [t.to_dict() for t in v] for k, v in traits.items()},
         rules={
             slice_id: found.rule.to_dict()
@@ -179,26 +228,30 @@ def audit(
         },
         detectable=detectable,
         quarantine=_quarantine(data, images),
-        data_summary=_summarise(data, discovery, error, modalities),
+        data_summary=_summarise(data, targets, discovery, how.modalities),
         settings={
-            "modalities": list(modalities),
-            "n_slices": n_slices,
-            "alpha": alpha,
-            "threshold": threshold,
-            "fraction": fraction,
-            "n_refits": n_refits,
-            "n_permutations": n_permutations,
+            "modalities": list(how.modalities),
+            "n_slices": how.n_slices,
+            "alpha": how.alpha,
+            "threshold": _plain_threshold(how.threshold, data.label_names),
+            "metric": how.metric.name,
+            "greater_is_better": how.metric.greater_is_better,
+            "fraction": how.fraction,
+            "n_refits": how.n_refits,
+            "n_permutations": how.n_permutations,
             "random_state": int(random_state) if isinstance(random_state, (int, np.integer)) else None,
             "n_tried_in_discovery": portfolio.n_tried_,
             "seconds": seconds.by_stage,
         },
         warnings=messages,
         thumbnails=None if images is None else images.thumbnails,
+        repeat=repeat,
+        data=data,
     )
 
 
 def _check_arguments(
-    data, modalities, n_slices, alpha, threshold, fraction, n_refits, n_permutations, random_state, n_jobs
+    data, modalities, n_slices, alpha, fraction, n_refits, n_permutations, random_state, n_jobs
 ) -> tuple[str, ...]:
     if not isinstance(data, AuditData):
         raise TypeError(
@@ -213,7 +266,7 @@ def _check_arguments(
             raise InputError(name, f"a whole number from {low} to {high}", f"{value!r}", "Choose one in that range.")
     if not isinstance(n_permutations, (int, np.integer)) or n_permutations < 99:
         raise InputError("n_permutations", "a whole number from 99 on", f"{n_permutations!r}", "Use 4999.")
-    for name, value in (("alpha", alpha), ("threshold", threshold), ("fraction", fraction)):
+    for name, value in (("alpha", alpha), ("fraction", fraction)):
         if not isinstance(value, (int, float, np.number)) or not 0 < value < 1:
             raise InputError(name, "a number between 0 and 1", f"{value!r}", "Choose one in that range.")
     if n_jobs is not None and (not isinstance(n_jobs, (int, np.integer)) or n_jobs == 0):
@@ -262,15 +315,35 @@ def _check_arguments(
     return tuple(m for m in MODALITIES if m in modalities)
 
 
-def _check_parts(data: AuditData, discovery: np.ndarray) -> None:
-    for part, mask in (("discovery", discovery), ("confirmation", ~discovery)):
-        if len(np.unique(data.y_true[mask])) < 2:
-            raise InputError(
-                "data",
-                "patients of both labels in both parts",
-                f"a {part} part with one label only",
-                "Add patients of the rarer label, or change fraction or random_state.",
-            )
+def _of_both_labels(targets: list[Target], discovery: np.ndarray) -> list[Target]:
+    """Return the targets that have cases of both labels in both parts; warn of the others, raise if none is left."""
+    left, lacking = [], []
+    for target in targets:
+        parts = [
+            name
+            for name, part in (("discovery", discovery), ("confirmation", ~discovery))
+            if not {0, 1} <= set(target.y_true[part].tolist())
+        ]
+        if parts:
+            lacking.append((target.name, parts[0]))
+        else:
+            left.append(target)
+    if not left:
+        raise InputError(
+            "data",
+            "patients of both labels in both parts",
+            f"a {lacking[0][1]} part with one label only",
+            "Add patients of the rarer label, or change fraction or random_state.",
+        )
+    if lacking:
+        warnings.warn(
+            "label: expected patients with and without each label or class in both parts, got none of one kind for "
+            f"{', '.join(name for name, _ in lacking)}. Not audited: add such patients, or change fraction or "
+            "random_state.",
+            AuditWarning,
+            stacklevel=2,
+        )
+    return left
 
 
 def _min_patients(data: AuditData, discovery: np.ndarray) -> int:
@@ -279,68 +352,93 @@ def _min_patients(data: AuditData, discovery: np.ndarray) -> int:
 
 
 def _stability(
-    portfolio, features: Features, y, proba, patient, n_refits: int, seed: int, progress: bool
+    portfolio,
+    features: Features,
+    targets: Sequence[Target],
+    patient: np.ndarray,
+    n_refits: int,
+    seed: int,
+    progress: bool,
 ) -> np.ndarray:
     """Return, for each candidate, the share of refits that find a slice with a Jaccard index of 0.5 or more with it.
 
-    The index is taken over the samples that the candidate is compared with: a refit that finds the same group over
-    both labels, where the candidate is of one, has found it again.
+    The slice found again is about the same target. The index is taken over the samples that the candidate is compared
+    with: a refit that finds the same group over both labels, where the candidate is of one, has found it again.
     """
     n_slices = len(portfolio.slices_)
     if n_refits == 0 or n_slices == 0:
         return np.full(n_slices, np.nan)
     rng = check_random_state(seed)
-    original = (portfolio.membership(features, y) >= 0.5).astype(np.float32)
-    compared = np.stack([(y == s.label) if s.label is not None else y >= 0 for s in portfolio.slices_], axis=1)
+    original = (portfolio.membership(features, targets) >= 0.5).astype(np.float32)
+    compared = np.stack([_compared(targets[s.target], s.label) for s in portfolio.slices_], axis=1)
+    of_target = np.array([s.target for s in portfolio.slices_])
     patients = pd.unique(patient)
     found = np.zeros(n_slices)
     for _ in tqdm(range(n_refits), desc="testing stability", unit="refit", disable=not progress, leave=False):
         kept = rng.permutation(patients)[: max(2, round(len(patients) * 2 / 3))]
         rows = np.isin(patient, kept)
         refit_seed = int(rng.randint(np.iinfo(np.int32).max))
-        if len(np.unique(y[rows])) < 2:
+        there = [t for t, target in enumerate(targets) if {0, 1} <= set(target.y_true[rows].tolist())]
+        if not there:
             continue
         refit = clone(portfolio).set_params(random_state=refit_seed)
-        refit.fit(features.take(rows), y[rows], y_proba=proba[rows], groups=patient[rows])
-        again = (refit.membership(features, y) >= 0.5).astype(np.float32)
+        refit.fit(features.take(rows), [targets[t].take(rows) for t in there], groups=patient[rows])
+        again = (refit.membership(features, [targets[t] for t in there]) >= 0.5).astype(np.float32)
+        same_target = of_target[:, None] == np.array([there[s.target] for s in refit.slices_])
         both = original.T @ again
         either = original.sum(axis=0)[:, None] + compared.T.astype(np.float32) @ again - both
         if both.size:
-            found += (both / np.maximum(either, 1)).max(axis=1) >= 0.5
+            found += (same_target * both / np.maximum(either, 1)).max(axis=1) >= 0.5
     return found / n_refits
 
 
-def _describe(data, portfolio, features, discovery, membership, error, numbers):
+def _compared(target: Target, label: int | None) -> np.ndarray:
+    """Return the samples that a slice within `label` and its outside are taken from."""
+    return target.y_true >= 0 if label is None else target.y_true == label
+
+
+def _describe(data, targets, portfolio, features, discovery, membership, numbers, metric):
     """Return the candidates, one row a slice, and the traits of each."""
-    y = data.y_true[discovery]
-    seen = features.take(discovery)
-    finder = TraitFinder(seen.table, features.kinds)
+    finder = TraitFinder(features.take(discovery).table, features.kinds)
     patient = np.unique(data.patient_id[discovery].astype(str), return_inverse=True)[1]
-    told = np.zeros(int((~discovery).sum()), dtype=bool)  # held-out members of confirmed slices with better ranks
+    seen = [target.take(discovery) for target in targets]
+    # Held-out members of confirmed slices with better ranks. A wrong class is an error of two classes, the one missed
+    # and the one said: the same failure, told once.
+    told = np.zeros((1 if data.kind == "multiclass" else len(targets), int((~discovery).sum())), dtype=bool)
     rows, traits = [], {}
     for k, found in enumerate(portfolio.slices_):
         slice_id = f"s{k + 1:02d}"
+        target = targets[found.target]
         inside = membership[discovery, k] >= 0.5
-        compared = np.ones(len(y), dtype=bool) if found.label is None else y == found.label
-        traits[slice_id] = finder.find(inside, compared)
+        traits[slice_id] = finder.find(inside, _compared(seen[found.target], found.label))
+        part = _numbers_of_part(inside, found.label, seen[found.target], patient, metric)
         description = describe(found.rule, traits[slice_id], found.modality)
         in_confirmation = numbers.iloc[k].to_dict()
-        part = _numbers_of_part(inside, found.label, y, error[discovery], patient)
         held_out = membership[~discovery, k] >= 0.5
-        wrong = held_out & error[~discovery].astype(bool)
-        in_confirmation["already_told"] = float(told[wrong].mean()) if wrong.any() else np.nan
+        wrong = held_out & target.error[~discovery]
+        told_here = told[found.target % len(told)]
+        in_confirmation["already_told"] = float(told_here[wrong].mean()) if wrong.any() else np.nan
         if in_confirmation["confirmed"]:
-            told |= held_out
+            told_here |= held_out
         rows.append(
             {
                 "slice_id": slice_id,
                 "description": description,
                 "rule": "" if found.rule is None else str(found.rule),
+                "target": target.name,
                 "label": "" if found.label is None else str(found.label),
                 "error_type": ERROR_TYPES[found.label],
                 "modality": found.modality,
                 "slicer": found.slicer,
-                "sentence": sentence(description, found.label, data.label_name, in_confirmation),
+                "sentence": sentence(
+                    description,
+                    found.label,
+                    target.name,
+                    in_confirmation,
+                    kind=data.kind,
+                    metric=metric.name,
+                    greater_is_better=metric.greater_is_better,
+                ),
                 **in_confirmation,
                 **{f"discovery_{name}": value for name, value in part.items()},
             }
@@ -348,34 +446,55 @@ def _describe(data, portfolio, features, discovery, membership, error, numbers):
     return candidate_frame(rows), traits
 
 
-def _numbers_of_part(inside, label, y, error, patient) -> dict:
-    n_samples, n_patients, _, p_in, p_out, gap = slice_metrics(inside, label, y, error, patient)
+def _numbers_of_part(inside, label, target, patient, metric) -> dict:
+    n_samples, n_patients, _, value_in, value_out, gap = slice_metrics(inside, label, target, patient, metric)
     return {
         "n_samples": n_samples,
         "n_patients": n_patients,
-        "metric_inside": p_in,
-        "metric_outside": p_out,
+        "metric_inside": value_in,
+        "metric_outside": value_out,
         "gap": gap,
     }
 
 
-def _detectable(data, held_out, error, threshold, n_candidates, alpha) -> pd.DataFrame:
-    """Return the detectable gaps within each label, where most slices are compared; label 1 first."""
-    by_label = []
-    for label in (1, 0):
-        rows = held_out & (data.y_true == label)
-        patients = data.patient_id[rows]
-        scorer = Scorer.from_predictions(data.y_true[rows], data.y_proba[rows], patients, threshold)
-        n_patients = len(pd.unique(patients))
-        gaps = detectable_gaps(
-            n_patients,
-            float(error[rows].mean()),
-            rows.sum() / n_patients / scorer.design_effect,
-            n_candidates=max(n_candidates, 1),
-            alpha=alpha,
-        )
-        by_label.append(gaps.assign(label=label))
-    return pd.concat(by_label, ignore_index=True)[list(DETECTABLE_COLUMNS)]
+def _detectable(
+    patient_id: np.ndarray, held_out: np.ndarray, targets: Sequence[Target], n_candidates: int, alpha: float
+) -> pd.DataFrame:
+    """Return the detectable gaps of each target within each label, where most slices are compared; label 1 first."""
+    gaps = []
+    for target in targets:
+        for label in (1, 0):
+            rows = held_out & (target.y_true == label)
+            patients = patient_id[rows]
+            within = target.take(rows)
+            n_patients = len(pd.unique(patients))
+            found = detectable_gaps(
+                n_patients,
+                float(within.error.mean()),
+                rows.sum() / n_patients / Scorer.from_target(within, patients).design_effect,
+                n_candidates=max(n_candidates, 1),
+                alpha=alpha,
+            )
+            gaps.append(found.assign(target=target.name, label=label))
+    return pd.concat(gaps, ignore_index=True)[list(DETECTABLE_COLUMNS)]
+
+
+def _samples(targets: Sequence[Target], discovery: np.ndarray, ids: pd.Index) -> pd.DataFrame:
+    columns = {"part": np.where(discovery, "discovery", "confirmation")}
+    for target in targets:
+        names = sample_columns(target.name if len(targets) > 1 else None)
+        values = (target.y_true, target.y_proba, target.error)
+        columns |= dict(zip(names.values(), values, strict=True))
+    return pd.DataFrame(columns, index=ids)
+
+
+def _plain_threshold(threshold, names: Sequence[str]) -> float | dict[str, float]:
+    """Return one number, or that of each label."""
+    if isinstance(threshold, Mapping):
+        return {name: float(threshold.get(name, 0.5)) for name in names}
+    if np.ndim(threshold):
+        return dict(zip(names, map(float, threshold), strict=True))
+    return float(threshold)
 
 
 def _quarantine(data: AuditData, images: ImageTable | None) -> pd.DataFrame:
@@ -389,11 +508,13 @@ def _quarantine(data: AuditData, images: ImageTable | None) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["sample_id", "reason"])
 
 
-def _summarise(data: AuditData, discovery: np.ndarray, error: np.ndarray, modalities: Sequence[str]) -> dict:
-    positive = data.y_true == 1
+def _summarise(data: AuditData, targets: Sequence[Target], discovery: np.ndarray, modalities: Sequence[str]) -> dict:
+    """Return what the report says of the data; `error_rate` is the share of samples with any wrong answer."""
+    by_target = [_errors_of(target) for target in targets]
     return {
         "name": data.name,
-        "label_name": data.label_name,
+        "kind": data.kind,
+        "label_name": data.label_name if len(targets) > 1 else targets[0].name,
         "n_samples": data.n_samples,
         "n_patients": data.n_patients,
         "has_patient_id": data.has_patient_id,
@@ -401,12 +522,24 @@ def _summarise(data: AuditData, discovery: np.ndarray, error: np.ndarray, modali
         "n_discovery_patients": len(pd.unique(data.patient_id[discovery])),
         "n_confirmation_samples": int((~discovery).sum()),
         "n_confirmation_patients": len(pd.unique(data.patient_id[~discovery])),
-        "n_positive": int(positive.sum()),
-        "error_rate": float(error.mean()),
-        "false_negative_rate": float(error[positive].mean()),
-        "false_positive_rate": float(error[~positive].mean()),
+        "error_rate": float(np.any([target.error for target in targets], axis=0).mean()),
+        **({} if len(targets) > 1 else {k: v for k, v in by_target[0].items() if k not in ("name", "error_rate")}),
+        "targets": by_target,
         "modalities": list(modalities),
         "card": {str(k): str(v) for k, v in data.card.items()},
+    }
+
+
+def _errors_of(target: Target) -> dict:
+    """Return counts and error rates among the samples whose truth is known."""
+    known, positive, negative = target.y_true >= 0, target.y_true == 1, target.y_true == 0
+    return {
+        "name": target.name,
+        "n_known": int(known.sum()),
+        "n_positive": int(positive.sum()),
+        "error_rate": float(target.error[known].mean()),
+        "false_negative_rate": float(target.error[positive].mean()),
+        "false_positive_rate": float(target.error[negative].mean()),
     }
 
 
@@ -419,7 +552,7 @@ def _retell(caught: list[warnings.WarningMessage]) -> list[str]:
             if text in messages:
                 continue
             messages.append(text)
-            warnings.warn(text, AuditWarning, stacklevel=4)
+            warnings.warn(text, AuditWarning, stacklevel=5)
         else:
             warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
     return messages

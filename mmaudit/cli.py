@@ -1,4 +1,4 @@
-"""The command line: `mmaudit audit`, `demo`, `lab` and `phantom`.
+"""The command line: `mmaudit audit`, `benchmark`, `demo`, `lab` and `phantom`.
 
 The only module that prints. Every command is a function that takes the parsed arguments and returns an exit code;
 `main` turns what goes wrong into a message and a code, in one place. pandas and the rest are imported inside the
@@ -48,6 +48,7 @@ OPTIONS = {
     "image_root": "--image-root",
     "report": "--report",
     "metadata": "--metadata",
+    "label_name": "--classes",
     "modalities": "--modalities",
     "n_slices": "--n-slices",
     "alpha": "--alpha",
@@ -55,6 +56,13 @@ OPTIONS = {
     "random_state": "--random-state",
     "n_patients": "--patients",
     "image_size": "--image-size",
+    "source": "--source",
+    "scenarios": "--scenario",
+    "half": "--half",
+    "n_seeds": "--seeds",
+    "slicers": "--slicer",
+    "subsets": "--modalities",
+    "n_jobs": "--jobs",
 }
 
 EXIT_CODES = """\
@@ -112,13 +120,25 @@ def _audit(args: argparse.Namespace) -> int:
         raise InputError("image_root", "--image beside it", "--image-root alone", "Name the column of paths too.")
     modalities = _check_modalities(args.modalities)
     table = read_table(args.table, text_columns=(args.patient, args.id, args.image, args.report))
+    labels, probas = _columns(args.label, table), _columns(args.proba, table)
+    if not probas:
+        raise InputError("y_proba", "a column, or several", "nothing", "Separate with commas.")
+    classes = _listed(args.classes) or None
+    if classes and (len(labels) > 1 or len(probas) == 1):
+        raise InputError(
+            "label_name",
+            "one --label of classes, and a column of --proba for each",
+            f"{len(labels)} of --label and {len(probas)} of --proba",
+            "Leave --classes out, or name the column of each class.",
+        )
 
     import mmaudit as mma
 
     data = mma.AuditData.from_frame(
         table,
-        label=args.label,
-        y_proba=args.proba,
+        label=labels,
+        y_proba=probas,
+        label_name=classes,
         patient_id=args.patient,
         sample_id=args.id,
         image=args.image,
@@ -198,6 +218,57 @@ def _phantom(args: argparse.Namespace) -> int:
     )
     note = out / ("README" if args.layout == "mimic-cxr" else "README.txt")
     print(f"Wrote the phantom cases to {out}; {note} says what is in it.")
+    return DONE
+
+
+def _benchmark(args: argparse.Namespace) -> int:
+    out = Path(args.out).expanduser()
+    if out.exists() and not out.is_dir():
+        raise InputError("out", "a folder", f"{args.out!r}, which is a file", "Give another name.")
+    if out.is_dir() and any(out.iterdir()) and not (out / "rows").is_dir():
+        raise InputError(
+            "out",
+            "a new or empty folder, or that of an earlier benchmark",
+            f"{args.out!r}, which holds other files",
+            "Give another name.",
+        )
+    _check_writable(out)
+
+    from mmaudit import benchmark
+
+    scenarios = args.scenario or benchmark.SCENARIOS
+    slicers = args.slicer or benchmark.DEFAULT_SLICERS
+    subsets = [tuple(_listed(text)) for text in args.modalities or []] or benchmark.SUBSETS
+    benchmark.check_settings(
+        scenarios=scenarios,
+        half=args.half,
+        n_seeds=args.seeds,
+        subsets=subsets,
+        slicers=slicers,
+        n_jobs=args.jobs,
+    )
+    named = [text.partition(":")[::2] for text in args.source or ["phantom"]]
+    names = [name for name, _ in named]
+    if len(set(names)) < len(names):
+        raise InputError("source", "each source once", "one of them twice", "Leave one out.")
+    sources = [benchmark.load_source(name, root or None) for name, root in named]
+    cases, left_out = benchmark.make_cases(sources, scenarios=scenarios, half=args.half, n_seeds=args.seeds)
+    if left_out:
+        _say(
+            f"left out {len(left_out)} of {len(cases) + len(left_out)} cases: fewer than {benchmark.LEAST_PLANTED} "
+            f"samples or {benchmark.LEAST_PATIENTS} patients would be planted, or all of one label"
+        )
+    benchmark.run(
+        cases,
+        sources=sources,
+        out=out,
+        subsets=subsets,
+        slicers=slicers,
+        n_jobs=args.jobs,
+        progress=not args.quiet,
+    )
+    print((out / "table.md").read_text(encoding="utf-8").rstrip())
+    print(f"\nThe figure is {out / 'benchmark.png'}; the scores of every case are in benchmark.parquet beside it.")
     return DONE
 
 
@@ -348,6 +419,11 @@ def _listed(text: str | None) -> list[str]:
     return [part.strip() for part in (text or "").split(",") if part.strip()]
 
 
+def _columns(text: str, table: pd.DataFrame) -> list[str]:
+    """Return the names in `text`, separated by commas; one name, if a column has commas in its own."""
+    return [text] if text in table.columns else _listed(text)
+
+
 def _stem(path: str) -> str:
     return Path(path).name.partition(".")[0]
 
@@ -373,7 +449,7 @@ def _say(text: str) -> None:
 def _as_options(message: str, command: str) -> str:
     """Return a message that begins with an argument's Python name with the name it has on the command line."""
     argument, colon, rest = message.partition(":")
-    out = {"lab": "FOLDER", "phantom": "OUT"}.get(command, "--out")
+    out = {"lab": "FOLDER", "phantom": "OUT", "benchmark": "OUT"}.get(command, "--out")
     option = (OPTIONS | {"out": out}).get(argument.partition("[")[0])
     return message if option is None else option + colon + rest
 
@@ -467,11 +543,15 @@ def _parser(given: Sequence[str]) -> _Parser:
         description="""\
 Finds groups of cases on which a classifier fails, and checks each on patients it has not looked at.
 TABLE has one row a sample: a label (0 or 1), the probability of 1 that the classifier gave, and what else
-is known: the patient, the path of the image, the report, metadata. What is not named is not used.""",
+is known: the patient, the path of the image, the report, metadata. What is not named is not used. Several labels are
+audited together. A label of classes (0, 1, 2, ...) comes with the probability of each.""",
         epilog=f"""\
-example:
+examples:
   mmaudit audit cases.csv --label effusion --proba p_effusion --patient patient_id \\
       --report report --metadata view,sex,age --out effusion-audit
+  mmaudit audit cases.csv --label effusion,oedema --proba p_effusion,p_oedema --patient patient_id --report report
+  mmaudit audit cases.csv --label diagnosis --proba p0,p1,p2 --classes normal,pneumonia,nodule --patient patient_id \\
+      --metadata view,sex,age
 
 what comes out:
   the findings as sentences, and in the folder --out:
@@ -484,8 +564,19 @@ what comes out:
 {EXIT_CODES}""",
     )
     audit.add_argument("table", metavar="TABLE", help="a .csv, .csv.gz, .tsv or .parquet file, one row a sample")
-    audit.add_argument("--label", required=True, metavar="COLUMN", help="labels, 0 or 1")
-    audit.add_argument("--proba", required=True, metavar="COLUMN", help="predicted probability of label 1, in [0, 1]")
+    audit.add_argument(
+        "--label",
+        required=True,
+        metavar="A[,B]",
+        help="labels, 0 or 1; several columns are several labels, empty where one is not known",
+    )
+    audit.add_argument(
+        "--proba",
+        required=True,
+        metavar="A[,B]",
+        help="predicted probability of label 1, in [0, 1]; of each label; or of each class",
+    )
+    audit.add_argument("--classes", metavar="A,B,C", help="what the classes 0, 1, 2, ... of --label are called")
     audit.add_argument("--patient", metavar="COLUMN", help="which samples belong to one patient; give it if you can")
     audit.add_argument("--id", metavar="COLUMN", help="unique names of the samples (default: the number of the row)")
     audit.add_argument("--image", metavar="COLUMN", help="paths of images")
@@ -588,6 +679,61 @@ with the layout mimic-cxr:
     phantom.add_argument("--bit-depth", type=int, default=8, choices=(8, 16), help="of the images (default: 8)")
     phantom.add_argument("--layout", default="plain", choices=("plain", "mimic-cxr"), help="how the files are laid out")
     phantom.add_argument("--quiet", action="store_true", help="no progress bar")
+
+    benchmark = add(
+        "benchmark",
+        _benchmark,
+        "plant failures and see which slicer finds them",
+        description="""\
+Plants failures in a classifier: a rare slice, a spurious correlation, noisy labels. Then lets each slicer search
+each subset of image, report and metadata on some patients, and scores it on the others. Predictions are drawn on
+real data (covid, openi), or come from networks trained on phantoms. Run again on the same OUT, it goes on where it
+was.""",
+        epilog=f"""\
+examples:
+  mmaudit benchmark scores --seeds 2
+  mmaudit benchmark scores --source covid:covid-chestxray-dataset --source openi --jobs 2
+  mmaudit benchmark scores --source openi --slicer mmaudit --slicer domino --modalities report --modalities metadata
+
+what comes out:
+  table.md            precision at 10 with 95 % intervals, and what was confirmed
+  benchmark.png       the same as a figure
+  benchmark.parquet   one row a case, subset and slicer
+  rows/               the same, a file a case; predictions/ holds those of trained networks
+
+{EXIT_CODES}""",
+    )
+    benchmark.add_argument("out", metavar="OUT", help="folder to write, new or of an earlier benchmark")
+    benchmark.add_argument(
+        "--source",
+        action="append",
+        metavar="S",
+        help="phantom (default), openi, openi:FOLDER or covid:FOLDER; may be repeated",
+    )
+    benchmark.add_argument(
+        "--half",
+        default="report",
+        metavar="HALF",
+        help="report (default), or tune: other attributes and seeds, to choose settings on",
+    )
+    benchmark.add_argument("--seeds", type=int, default=5, metavar="N", help="seeds of each attribute (default: 5)")
+    benchmark.add_argument(
+        "--slicer",
+        action="append",
+        metavar="NAME",
+        help="mmaudit, domino, concatenated, kmeans (default: these) or sliceline; may be repeated",
+    )
+    benchmark.add_argument(
+        "--modalities", action="append", metavar="M,M", help="a subset to search (default: all seven); may be repeated"
+    )
+    benchmark.add_argument(
+        "--scenario",
+        action="append",
+        metavar="NAME",
+        help="rare, correlation, noisy or null (default: all); may be repeated",
+    )
+    benchmark.add_argument("--jobs", type=int, default=1, metavar="N", help="processes (default: 1)")
+    benchmark.add_argument("--quiet", action="store_true", help="no progress bar")
     top.given = given[:1]  # what follows the name of a command is the command's to judge
     return top
 

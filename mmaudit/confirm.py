@@ -2,26 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pandas as pd
 from scipy.optimize import brentq
-from scipy.stats import false_discovery_control, norm
+from scipy.stats import false_discovery_control, norm, t
 from sklearn.utils import check_random_state
 
-__all__ = ["confirm", "detectable_gaps", "gap_interval", "permutation_p_values", "slice_metrics"]
+from mmaudit._errors import InputError
+from mmaudit.data import Target
+from mmaudit.metrics import METRICS, Metric, as_metric, evaluate
+from mmaudit.slicers._scores import wilson
+
+__all__ = [
+    "PatientExchange",
+    "confirm",
+    "detectable_gaps",
+    "gap_interval",
+    "metric_frame",
+    "permutation_p_values",
+    "slice_metrics",
+]
 
 MIN_PATIENTS = 5  # confirmation patients inside, and outside, below which nothing is tested
+MOST_PERMUTATIONS = 999  # of a metric that must be computed anew for each
+MOST_BOOTSTRAPS = 1000
+
+Comparisons = Sequence[tuple[int, "int | None"]]
 
 
 def confirm(
     inside: np.ndarray,
-    labels: Sequence[int | None],
-    y_true: np.ndarray,
-    error: np.ndarray,
+    comparisons: Comparisons,
+    targets: Sequence[Target],
     patient_id: np.ndarray,
     *,
+    metric="error_rate",
     alpha: float = 0.05,
     n_permutations: int = 4999,
     n_bootstraps: int = 2000,
@@ -33,170 +50,342 @@ def confirm(
     ----------
     inside : ndarray of shape (n_samples, n_candidates), bool
         Members among the confirmation samples. Must not depend on predictions of these samples.
-    labels : sequence of {0, 1, None}
-        Label within which each candidate is compared; None: both, the outside weighted to the labels of the inside.
-    y_true : ndarray of shape (n_samples,), 0 or 1
-    error : ndarray of shape (n_samples,), 0 or 1
-        1 where the classifier is wrong.
+    comparisons : sequence of (int, {0, 1, None})
+        For each candidate the position of its target, and the label within which it is compared; None: both, and an
+        error rate outside is weighted to the labels of the inside. Samples whose truth is not known take no part.
+    targets : sequence of Target
+        What is asked of the confirmation samples.
     patient_id : ndarray of shape (n_samples,)
+    metric : str, Metric, or callable (y_true, y_proba, mask) -> float
+        What is compared; see `mmaudit.metrics.as_metric`.
     alpha : float in (0, 1)
-        Level: q-value at or below which, with an interval above 0, a candidate is confirmed; intervals cover 1 - alpha.
+        Level: q-value at or below which, with an interval beyond 0, a candidate is confirmed; intervals cover
+        1 - alpha.
     n_permutations, n_bootstraps : int
-        Resamples; the smallest p-value is 2 / (n_permutations + 1).
+        Resamples; the smallest p-value is 1 / (n_permutations + 1). At most 999 and 1,000 for AUROC, calibration error
+        and functions; intervals of error rate, sensitivity and specificity need none.
     random_state : int, RandomState or None
         Seed. None: another each time.
 
     Returns
     -------
     DataFrame
-        Columns n_samples, n_patients, metric_inside, metric_outside, gap (inside minus outside: above 0 is worse
-        inside), ci_low, ci_high, p_value, q_value, confirmed. The metric is the error rate. NaN where fewer than 5
-        patients are inside or outside, or no outsider has a label that members have; such a candidate counts in the
-        correction with p = 1.
+        Columns n_samples, n_patients, metric_inside, metric_outside, gap (inside minus outside), ci_low, ci_high,
+        p_value, q_value, confirmed. NaN where fewer than 5 patients are inside or outside, or the metric cannot be
+        computed on both; such a candidate counts in the correction with p = 1.
+
+    Raises
+    ------
+    InputError
+        Comparisons that do not fit the candidates, targets or labels, or a metric that is not known.
 
     Notes
     -----
-    The p-value is two-sided, so a candidate is confirmed by chance in the direction it was found in at half the
-    level. Correction: Benjamini and Hochberg 1995 over all candidates, doi:10.1111/j.2517-6161.1995.tb02031.x.
+    The p-value is two-sided though only what is worse can be confirmed: without any failure, an audit has a finding at
+    most about half as often as `alpha` says. Correction: Benjamini and Hochberg 1995 over all candidates of all
+    targets, doi:10.1111/j.2517-6161.1995.tb02031.x.
+    """
+    rng, metric = check_random_state(random_state), as_metric(metric)
+    _check_comparisons(comparisons, inside.shape[1], len(targets))
+    frame = _numbers(inside, comparisons, targets, patient_id, metric, alpha, n_permutations, n_bootstraps, rng)
+    frame["p_value"] = frame["p_value"].fillna(1.0)
+    frame["q_value"] = false_discovery_control(frame["p_value"]) if len(frame) else np.empty(0)
+    beyond = np.where(metric.greater_is_better, frame["ci_high"] < 0, frame["ci_low"] > 0)
+    frame["confirmed"] = (frame["q_value"] <= alpha) & (metric.worse * frame["gap"] > 0) & beyond
+    return frame
+
+
+def metric_frame(
+    inside: np.ndarray,
+    comparisons: Comparisons,
+    targets: Sequence[Target],
+    patient_id: np.ndarray,
+    *,
+    slice_ids: Sequence[str],
+    metrics: Sequence,
+    alpha: float = 0.05,
+    n_permutations: int = 4999,
+    n_bootstraps: int = 2000,
+    random_state=None,
+) -> pd.DataFrame:
+    """Return several metrics of each slice, inside and outside it, one row a slice and metric.
+
+    Parameters
+    ----------
+    inside, comparisons, targets, patient_id, alpha, n_permutations, n_bootstraps, random_state
+        As for `confirm`.
+    slice_ids : sequence of str
+        A name for each slice.
+    metrics : sequence of str, Metric, or callable
+        See `mmaudit.metrics.as_metric`.
+
+    Returns
+    -------
+    DataFrame
+        Columns slice_id, metric, inside, outside, gap, ci_low, ci_high, p_value, q_value, note. The p-value is
+        two-sided: twice the upper tail of "worse inside"; q-values are over all rows that have one. The note says why
+        a row has none.
     """
     rng = check_random_state(random_state)
+    _check_comparisons(comparisons, inside.shape[1], len(targets))
+    frames = []
+    for metric in map(as_metric, metrics):
+        numbers = _numbers(inside, comparisons, targets, patient_id, metric, alpha, n_permutations, n_bootstraps, rng)
+        numbers["slice_id"], numbers["metric"] = list(slice_ids), metric.name
+        numbers["note"] = [
+            _why_not(metric, label, p) for (_, label), p in zip(comparisons, numbers["p_value"], strict=True)
+        ]
+        frames.append(numbers.rename(columns={"metric_inside": "inside", "metric_outside": "outside"}))
+    columns = ["slice_id", "metric", "inside", "outside", "gap", "ci_low", "ci_high", "p_value", "q_value", "note"]
+    if not frames or inside.shape[1] == 0:
+        return pd.DataFrame(columns=columns).astype(dict.fromkeys(columns[2:-1], float))
+    frame = pd.concat(frames, ignore_index=True)
+    tested = frame["p_value"].notna()
+    frame["q_value"] = np.nan
+    if tested.any():
+        frame.loc[tested, "q_value"] = false_discovery_control(frame.loc[tested, "p_value"])
+    rank = {slice_id: k for k, slice_id in enumerate(slice_ids)}
+    return frame[columns].sort_values("slice_id", key=lambda s: s.map(rank), kind="stable", ignore_index=True)
+
+
+def _why_not(metric: Metric, label: int | None, p_value: float) -> str:
+    if label not in metric.labels:
+        needs = f"cases of label {metric.only}" if metric.only is not None else "cases of both labels"
+        return f"needs {needs}; the slice is within label {label}"
+    return "too few patients inside or outside to compute or compare it" if np.isnan(p_value) else ""
+
+
+def _check_comparisons(comparisons: Comparisons, n_candidates: int, n_targets: int) -> None:
+    if len(comparisons) != n_candidates:
+        raise InputError(
+            "comparisons", f"one for each of {n_candidates} candidates", f"{len(comparisons)}", "Give (target, label)."
+        )
+    for of, label in comparisons:
+        if not 0 <= of < n_targets or label not in (0, 1, None):
+            raise InputError(
+                "comparisons",
+                f"a target below {n_targets}, and label 0, 1 or None",
+                f"({of!r}, {label!r})",
+                "Correct it.",
+            )
+
+
+def _numbers(
+    inside, comparisons, targets, patient_id, metric, alpha, n_permutations, n_bootstraps, rng
+) -> pd.DataFrame:
+    """Return the numbers of each candidate under one metric, NaN where it cannot be tested."""
     patient = np.unique(np.asarray(patient_id, dtype=str), return_inverse=True)[1]
-    y_true, error = np.asarray(y_true).astype(int), np.asarray(error, dtype=float)
-    rows = [slice_metrics(inside[:, k], label, y_true, error, patient) for k, label in enumerate(labels)]
+    rows = [
+        slice_metrics(inside[:, k], label, targets[of], patient, metric) for k, (of, label) in enumerate(comparisons)
+    ]
     frame = pd.DataFrame(
         rows, columns=["n_samples", "n_patients", "n_patients_outside", "metric_inside", "metric_outside", "gap"]
-    )
-    testable = frame[["n_patients", "n_patients_outside"]].min(axis=1) >= MIN_PATIENTS
-    testable &= np.isfinite(frame["gap"].astype(float))  # no outsider of a label that members have: nothing to compare
-    p_values = permutation_p_values(inside, labels, y_true, error, patient, n_permutations, rng)
-    intervals = gap_interval(inside, labels, y_true, error, patient, n_bootstraps, alpha, rng)
+    ).astype({"n_samples": int, "n_patients": int, "metric_inside": float, "metric_outside": float, "gap": float})
+    testable = (frame[["n_patients", "n_patients_outside"]].min(axis=1) >= MIN_PATIENTS) & np.isfinite(frame["gap"])
+    intervals = gap_interval(inside, comparisons, targets, patient, metric, n_bootstraps, alpha, rng)
     frame["ci_low"], frame["ci_high"] = intervals[:, 0], intervals[:, 1]
-    frame.loc[~testable, ["metric_inside", "metric_outside", "gap", "ci_low", "ci_high"]] = np.nan
-    frame["p_value"] = np.where(testable, p_values, 1.0)
-    frame["q_value"] = false_discovery_control(frame["p_value"]) if len(frame) else np.empty(0)
-    frame["confirmed"] = (frame["q_value"] <= alpha) & (frame["gap"] > 0) & (frame["ci_low"] > 0)
+    frame["p_value"] = permutation_p_values(inside, comparisons, targets, patient, metric, n_permutations, rng)
+    frame.loc[~testable, ["metric_inside", "metric_outside", "gap", "ci_low", "ci_high", "p_value"]] = np.nan
     return frame.drop(columns="n_patients_outside")
 
 
 def slice_metrics(
-    inside: np.ndarray, label: int | None, y_true: np.ndarray, error: np.ndarray, patient: np.ndarray
+    inside: np.ndarray, label: int | None, target: Target, patient: np.ndarray, metric="error_rate"
 ) -> tuple[int, int, int, float, float, float]:
-    """Return (samples, patients, patients outside, error rate inside, outside, gap) of one slice.
+    """Return (samples, patients, patients outside, metric inside, outside, gap) of one slice.
 
-    Inside and outside are compared within `label`. With label None, the outside rate is the mean of its rates in
-    labels 0 and 1, weighted by the labels of the inside: a slice with more disease has no gap for that alone.
+    Inside and outside are compared within `label`. With label None, an error rate (or Brier score) outside is the mean
+    of those of labels 0 and 1, weighted by the labels of the inside: a slice with more disease has no gap for that
+    alone.
 
     Parameters
     ----------
     inside : ndarray of shape (n_samples,), bool
-        Members; those of another label than `label` are left out.
+        Members; those of another label than `label`, or of unknown truth, are left out.
     label : {0, 1, None}
-    y_true, error : ndarray of shape (n_samples,), 0 or 1
+    target : Target
     patient : ndarray of shape (n_samples,)
         Patient of each sample, of any kind that can be sorted.
+    metric : str, Metric, or callable (y_true, y_proba, mask) -> float
 
     Returns
     -------
     tuple of (int, int, int, float, float, float)
-        Rates in [0, 1]; NaN where nobody is inside, or nobody outside to compare with.
+        NaN where nobody is inside, nobody outside to compare with, or the metric cannot be computed.
     """
-    compared = np.ones(len(y_true), dtype=bool) if label is None else y_true == label
-    inside, outside = inside & compared, ~inside & compared
-    n_in, n_out = int(inside.sum()), int(outside.sum())
-    patients = (len(np.unique(patient[inside])), len(np.unique(patient[outside])))
-    if n_in == 0 or n_out == 0:
-        return (n_in, *patients, np.nan, np.nan, np.nan)
-    p_in = float(error[inside].mean())
-    p_out = 0.0
-    for value in (0, 1):
-        share = float((y_true[inside] == value).mean())
-        if share > 0:
-            rest = outside & (y_true == value)
-            p_out += share * (float(error[rest].mean()) if rest.any() else np.nan)
-    return (n_in, *patients, p_in, p_out, p_in - p_out)
+    metric = as_metric(metric)
+    compared = _compared(metric, target, label)
+    members, patient = inside[compared], patient[compared]
+    counts = (int(members.sum()), len(np.unique(patient[members])), len(np.unique(patient[~members])))
+    y, values = target.y_true[compared], values_of(metric, target)[compared]
+    p_in, p_out = (float(value[0]) for value in _inside_outside(metric, y, values, members[None], label))
+    return (*counts, p_in, p_out, p_in - p_out) if np.isfinite(p_in - p_out) else (*counts, np.nan, np.nan, np.nan)
+
+
+def _compared(metric: Metric, target: Target, label: int | None) -> np.ndarray:
+    """Return the mask of samples on which a slice within `label` is compared; none if the metric needs others."""
+    if label not in metric.labels:
+        return np.zeros(len(target.y_true), dtype=bool)
+    only = metric.only if label is None else label
+    return target.y_true >= 0 if only is None else target.y_true == only
+
+
+def values_of(metric: Metric, target: Target) -> np.ndarray:
+    """Return what the metric is given of each sample: answers or probabilities, as float."""
+    return np.asarray(target.says if metric.answers else target.y_proba, dtype=float)
+
+
+def _inside_outside(metric, y, values, masks, label) -> tuple[np.ndarray, np.ndarray]:
+    """Return the metric inside and outside of each mask, two arrays of shape (n_masks,)."""
+    p_in = evaluate(metric, y, values, masks)
+    if not metric.by_label or label is not None:
+        return p_in, evaluate(metric, y, values, ~masks)
+    p_out = np.zeros(len(masks))
+    with np.errstate(invalid="ignore"):
+        for value in (0, 1):
+            share = (masks & (y == value)).sum(axis=1) / masks.sum(axis=1)
+            p_out += np.where(share == 0, 0, share * evaluate(metric, y, values, ~masks & (y == value)))
+    return p_in, p_out
+
+
+def comparison_groups(
+    comparisons: Comparisons, targets, metric: Metric
+) -> Iterator[tuple[list[int], int | None, np.ndarray]]:
+    """Give, for each target and label, the candidates compared there, the label, and the mask of their samples."""
+    for of, label in dict.fromkeys(tuple(c) for c in comparisons):
+        rows = _compared(metric, targets[of], label)
+        if rows.any():
+            yield [k for k, c in enumerate(comparisons) if tuple(c) == (of, label)], label, rows
 
 
 def permutation_p_values(
     inside: np.ndarray,
-    labels: Sequence[int | None],
-    y_true: np.ndarray,
-    error: np.ndarray,
+    comparisons: Comparisons,
+    targets: Sequence[Target],
     patient: np.ndarray,
+    metric,
     n_permutations: int,
     rng: np.random.RandomState,
 ) -> np.ndarray:
-    """Return two-sided p-values of "errors have nothing to do with the slice", shape (n_candidates,).
+    """Return two-sided p-values of "predictions have nothing to do with the slice", shape (n_candidates,).
 
-    Whole patients are exchanged: each patient gets the errors of another one with the same labels and about as many
-    samples. So samples of one patient stay together, patients with many films are compared with their like, and a
+    Whole patients are exchanged: each patient gets the predictions of another one with the same labels and about as
+    many samples. So samples of one patient stay together, patients with many films are compared with their like, and a
     slice with more disease keeps the larger spread of errors that disease may have. The statistic is the sum over
-    members of error minus the mean error of their label.
+    members of the errors (for the Brier score, of the squared differences), for other metrics the gap. Among equal
+    numbers of errors, which are common in a small slice, the one with the larger squared differences between
+    probability and label counts as more: a test on numbers of errors alone wastes up to half of its level.
 
     Parameters
     ----------
     inside : ndarray of shape (n_samples, n_candidates), bool
-    labels : sequence of {0, 1, None}
-        Label within which each candidate is compared.
-    y_true, error : ndarray of shape (n_samples,), 0 or 1
+    comparisons : sequence of (int, {0, 1, None})
+        Position of the target, and label, of each candidate.
+    targets : sequence of Target
     patient : ndarray of shape (n_samples,)
         Patient of each sample.
+    metric : str, Metric, or callable (y_true, y_proba, mask) -> float
     n_permutations : int
+        At most 999 are made for metrics that are no means over samples.
     rng : RandomState
+
+    Returns
+    -------
+    ndarray of shape (n_candidates,), float64 in [2 / (n_permutations + 1), 1]
+        Twice the upper tail, "worse inside"; 1 where there is nothing to compare.
 
     Notes
     -----
-    Twice the smaller tail, the observed value counted in: at least 2 / (n_permutations + 1), at most 1. With one
-    sample a patient and one label it is twice the smaller hypergeometric tail. Phipson and Smyth 2010,
-    doi:10.2202/1544-6115.1585, for counting the observed value.
+    With one sample a patient, one label and equal probabilities of all who err, and of all who do not, it is twice
+    the upper hypergeometric tail, Fisher's exact test. Phipson and Smyth 2010, doi:10.2202/1544-6115.1585, for
+    counting the observed value.
     """
+    metric = as_metric(metric)
     p_values = np.ones(inside.shape[1])
-    for label in dict.fromkeys(labels):
-        compared = np.ones(len(y_true), dtype=bool) if label is None else y_true == label
-        columns = [k for k, other in enumerate(labels) if other == label]
-        if compared.sum() < 2:
+    for columns, label, rows in comparison_groups(comparisons, targets, metric):
+        if rows.sum() < 2:
             continue
-        y, codes = y_true[compared], np.unique(patient[compared], return_inverse=True)[1]
-        residual = error[compared].astype(float)
-        for value in np.unique(y):
-            residual[y == value] -= residual[y == value].mean()
-        member = inside[compared][:, columns].astype(np.float64)
-        observed = member.T @ residual
-        above = np.zeros(len(columns))
-        below = np.zeros(len(columns))
-        exchange = _PatientExchange(codes, y, rng)
-        for first in range(0, n_permutations, 500):
-            n = min(500, n_permutations - first)
-            exchanged = np.stack([residual[exchange.draw()] for _ in range(n)], axis=1)
-            statistic = member.T @ exchanged
-            above += (statistic >= observed[:, None] - 1e-9).sum(axis=1)
-            below += (statistic <= observed[:, None] + 1e-9).sum(axis=1)
-        tail = (1 + np.minimum(above, below)) / (1 + n_permutations)
-        p_values[columns] = np.minimum(1, 2 * tail)
+        target = targets[comparisons[columns[0]][0]].take(rows)
+        exchange = PatientExchange(np.unique(patient[rows], return_inverse=True)[1], target.y_true, rng)
+        members = inside[rows][:, columns].T
+        loss = _loss(metric, target)
+        if loss is not None:
+            above, n = _sums_above(members.astype(float), loss, exchange, n_permutations), n_permutations
+        else:
+            n = min(n_permutations, MOST_PERMUTATIONS)
+            above = _gaps_above(metric, target, members, label, exchange, n)
+        p_values[columns] = np.minimum(1, 2 * (1 + above) / (1 + n))
     return p_values
 
 
-class _PatientExchange:
-    """Draws, for each sample, the position of a sample of the patient that lends its errors.
+def _loss(metric: Metric, target: Target) -> np.ndarray | None:
+    """Return what each sample adds to the statistic, or None if the metric is no mean over samples."""
+    squared = (target.y_proba - target.y_true) ** 2
+    if metric is METRICS["brier"]:
+        return squared
+    # The squares of all samples together are worth less than one error.
+    return target.error + squared / (len(squared) + 1) if _counts_errors(metric) else None
+
+
+def _counts_errors(metric: Metric) -> bool:
+    return any(metric is METRICS[name] for name in ("error_rate", "sensitivity", "specificity"))
+
+
+def _sums_above(members, loss, exchange: PatientExchange, n_permutations: int) -> np.ndarray:
+    tolerance = 1e-9 / len(loss)
+    observed = members @ loss
+    above = np.zeros(len(members))
+    for first in range(0, n_permutations, 500):
+        n = min(500, n_permutations - first)
+        exchanged = np.stack([loss[exchange.draw()] for _ in range(n)], axis=1)
+        above += (members @ exchanged >= observed[:, None] - tolerance).sum(axis=1)
+    return above
+
+
+def _gaps_above(metric, target: Target, members, label, exchange: PatientExchange, n_permutations: int) -> np.ndarray:
+    values = values_of(metric, target)
+
+    def statistic(values: np.ndarray) -> np.ndarray:
+        p_in, p_out = _inside_outside(metric, target.y_true, values, members, label)
+        return metric.worse * (p_in - p_out)
+
+    observed = statistic(values)
+    above = np.zeros(len(members))
+    for _ in range(n_permutations):
+        above += ~(statistic(values[exchange.draw()]) < observed - 1e-12)  # one that cannot be computed counts too
+    return above
+
+
+class PatientExchange:
+    """Draws, for each sample, the position of a sample of the patient that lends its predictions.
 
     Patients are exchanged among those with the same labels (0 only, 1 only, or both), since errors of the two labels
     differ in their spread; a sample takes from the lender's samples of its own label. Within these, patients are
     exchanged in groups of the same number of samples; groups of fewer than 10 patients are joined with the next. A
     lender with fewer samples lends some of them twice, one with more leaves some out.
+
+    Parameters
+    ----------
+    codes : ndarray of shape (n_samples,), int
+        Patient of each sample, from 0.
+    y : ndarray of shape (n_samples,), int
+        Label of each sample, from 0.
+    rng : RandomState
     """
 
     def __init__(self, codes: np.ndarray, y: np.ndarray, rng: np.random.RandomState) -> None:
         self.rng = rng
-        n_patients = int(codes.max()) + 1
-        self.block = 2 * codes + y  # the samples of one patient with one label
-        self.size = np.bincount(self.block, minlength=2 * n_patients)
+        n_patients, self.n_labels = int(codes.max()) + 1, int(y.max()) + 1
+        self.block = self.n_labels * codes + y  # the samples of one patient with one label
+        self.size = np.bincount(self.block, minlength=self.n_labels * n_patients)
         self.order = np.argsort(self.block, kind="stable")
         self.first = np.r_[0, np.cumsum(self.size)[:-1]]
         self.rank = np.empty(len(codes), dtype=int)
         self.rank[self.order] = np.arange(len(codes)) - np.repeat(self.first, self.size)
-        by_label = self.size.reshape(-1, 2)
-        profile = (by_label > 0) @ np.array([1, 2])
+        by_label = self.size.reshape(n_patients, self.n_labels)
+        profile = np.unique(by_label > 0, axis=0, return_inverse=True)[1].ravel()
         self.groups: list[np.ndarray] = []
-        for same in np.unique(profile):
+        for same in range(profile.max() + 1):
             self.groups += self._of_like_size(np.flatnonzero(profile == same), by_label.sum(axis=1))
 
     @staticmethod
@@ -213,10 +402,12 @@ class _PatientExchange:
         return groups
 
     def draw(self) -> np.ndarray:
-        lender = np.empty(len(self.size) // 2, dtype=int)
+        """Return positions of shape (n_samples,), each of a sample with the same label."""
+        lender = np.empty(len(self.size) // self.n_labels, dtype=int)
         for group in self.groups:
             lender[group] = self.rng.permutation(group)
-        lending = 2 * np.repeat(lender, 2) + np.tile([0, 1], len(lender))  # the block that lends to each block
+        # The block that lends to each block.
+        lending = (self.n_labels * lender[:, None] + np.arange(self.n_labels)).ravel()
         offset = (self.rng.random_sample(len(lending)) * self.size[lending]).astype(int)
         chosen = lending[self.block]
         return self.order[self.first[chosen] + (self.rank + offset[self.block]) % self.size[chosen]]
@@ -224,71 +415,146 @@ class _PatientExchange:
 
 def gap_interval(
     inside: np.ndarray,
-    labels: Sequence[int | None],
-    y_true: np.ndarray,
-    error: np.ndarray,
+    comparisons: Comparisons,
+    targets: Sequence[Target],
     patient: np.ndarray,
+    metric,
     n_bootstraps: int,
     alpha: float,
     rng: np.random.RandomState,
 ) -> np.ndarray:
-    """Return (low, high) of the gap of each candidate, shape (n_candidates, 2), by resampling patients.
+    """Return (low, high) of the gap of each candidate, shape (n_candidates, 2); patients, not samples, are the units.
 
     Parameters
     ----------
     inside : ndarray of shape (n_samples, n_candidates), bool
-    labels : sequence of {0, 1, None}
-        Label within which each candidate is compared.
-    y_true, error : ndarray of shape (n_samples,), 0 or 1
+    comparisons : sequence of (int, {0, 1, None})
+        Position of the target, and label, of each candidate.
+    targets : sequence of Target
     patient : ndarray of shape (n_samples,), int
-        Patient of each sample, as codes from 0.
+        Patient of each sample.
+    metric : str, Metric, or callable (y_true, y_proba, mask) -> float
     n_bootstraps : int
+        At most 1,000 are made; error rate, sensitivity and specificity need none.
     alpha : float in (0, 1)
         The interval aims to cover 1 - alpha.
     rng : RandomState
 
     Returns
     -------
-    ndarray of shape (n_candidates, 2), float64 in [-1, 1]
-        NaN where fewer than half of the resamples have a member, and an outsider of each label that members have.
+    ndarray of shape (n_candidates, 2), float64
+        NaN where it cannot be computed.
 
     Notes
     -----
-    Percentile bootstrap over patients (Davison and Hinkley 1997, section 3.8). Resamples without a member or without
-    an outsider of a needed label are left out. Where nobody inside errs, or everybody, its ends are too sure.
+    Error rate, sensitivity and specificity: two score intervals joined as differences of proportions are (Newcombe
+    1998, method 10, doi:10.1002/(SICI)1097-0258(19980430)17:8<873::AID-SIM779>3.0.CO;2-I), each with as many samples as
+    its variance is worth, and with the covariance of inside and outside where a patient has samples in both. The
+    variance takes the correlation of errors within a patient from all patients compared. A percentile bootstrap of
+    patients is too narrow in a slice of few patients, and has no width where nobody inside errs; see
+    tests/bench/statistics.py.
+
+    Other metrics: bias-corrected bootstrap of patients (Efron 1987, doi:10.1080/01621459.1987.10478410, without
+    acceleration), its quantiles moved outwards as Student's t is from the normal distribution with the patients inside
+    (Hesterberg 2015, doi:10.1080/00031305.2015.1089789). Resamples without a value are left out; NaN where those are
+    more than half.
     """
-    n_patients, n_candidates = int(patient.max()) + 1, inside.shape[1]
-    in_label = [y_true == v for v in (0, 1)]
-    columns = [
-        (mask & of[:, None]) * value[:, None]
-        for of in in_label
-        for mask in (inside, ~inside)
-        for value in (np.ones(len(error)), error)
-    ]
-    per_patient = np.zeros((n_patients, len(columns) * n_candidates), dtype=np.float32)
-    np.add.at(per_patient, patient, np.hstack(columns).astype(np.float32))
-    sums = []
-    at_once = max(1, 4_000_000 // n_patients)  # a table of resamples x patients for a large hospital fills no memory
-    for first in range(0, n_bootstraps, at_once):
-        n = min(at_once, n_bootstraps - first)
-        draws = rng.randint(0, n_patients, size=(n, n_patients)) + n_patients * np.arange(n)[:, None]
-        weights = np.bincount(draws.ravel(), minlength=n * n_patients).reshape(n, n_patients)
-        sums.append(weights.astype(np.float32) @ per_patient)
-    # By label, then inside and outside, then samples and errors; a row a resample, a column a candidate.
-    totals = np.concatenate(sums).astype(float).reshape(n_bootstraps, 2, 2, 2, n_candidates)
-    result = np.full((n_candidates, 2), np.nan)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        for k, label in enumerate(labels):
-            of_slice = totals[..., k][:, [0, 1] if label is None else [label]]
-            n_in, wrong_in = of_slice[:, :, 0, 0], of_slice[:, :, 0, 1]
-            n_out, wrong_out = of_slice[:, :, 1, 0], of_slice[:, :, 1, 1]
-            share = n_in / n_in.sum(axis=1, keepdims=True)
-            p_out = np.where(share > 0, share * wrong_out / n_out, 0).sum(axis=1)
-            gap = wrong_in.sum(axis=1) / n_in.sum(axis=1) - p_out
-            gap = gap[np.isfinite(gap)]
-            if len(gap) >= n_bootstraps / 2:
-                result[k] = np.quantile(gap, [alpha / 2, 1 - alpha / 2])
+    metric = as_metric(metric)
+    result = np.full((inside.shape[1], 2), np.nan)
+    for columns, label, rows in comparison_groups(comparisons, targets, metric):
+        target = targets[comparisons[columns[0]][0]].take(rows)
+        codes = np.unique(patient[rows], return_inverse=True)[1]
+        members = inside[rows][:, columns].T
+        if _counts_errors(metric):
+            ends = np.array([_score_interval(m, target.y_true, target.error, codes, alpha) for m in members])
+            result[columns] = -ends[:, ::-1] if metric.greater_is_better else ends
+        else:
+            n = min(n_bootstraps, MOST_BOOTSTRAPS)
+            result[columns] = _bootstrap_interval(metric, target, members, label, codes, n, alpha, rng)
     return result
+
+
+def _score_interval(inside, y, error, codes, alpha) -> tuple[float, float]:
+    """Return the score interval of the error rate inside minus that outside at the labels of the inside."""
+    cell = 2 * inside + y  # outside or inside, by label
+    n = np.bincount(cell, minlength=4)
+    wrong = np.bincount(cell, weights=error, minlength=4)
+    share = n[2:] / max(n[2:].sum(), 1)
+    if n[2:].sum() == 0 or ((share > 0) & (n[:2] == 0)).any():
+        return np.nan, np.nan
+    rate = wrong / np.maximum(n, 1)
+    weight = (np.r_[share, share] / np.maximum(n, 1))[cell]  # of a sample in the rate of its side
+    spread = np.sqrt(rate * (1 - rate))[cell]
+    varies = spread > 0
+    z = np.where(varies, (error - rate[cell]) / np.where(varies, spread, 1), 0)
+    of_patient = np.bincount(codes, weights=z)
+    pairs = (np.bincount(codes, weights=varies) ** 2).sum() - varies.sum()
+    within = np.clip(((of_patient**2).sum() - (z**2).sum()) / max(pairs, 1), 0, 1)
+
+    def variances(size: np.ndarray) -> tuple[float, float, float]:
+        """Variance inside, outside, and covariance, of means of values with this spread."""
+        inner, outer = weight * size * inside, weight * size * ~inside
+        a, b = np.bincount(codes, weights=inner), np.bincount(codes, weights=outer)
+        own = [(1 - within) * (side**2).sum() for side in (inner, outer)]
+        return own[0] + within * (a @ a), own[1] + within * (b @ b), within * (a @ b)
+
+    p = [float(share @ rate[2:]), float(share @ rate[:2])]
+    in_var, out_var, covariance = variances(spread)
+    flat = variances(np.ones(len(error)))
+    size = [q * (1 - q) / v if v > 0 else 1 / f for q, v, f in zip(p, (in_var, out_var), flat[:2], strict=True)]
+    link = covariance / np.sqrt(in_var * out_var) if in_var * out_var > 0 else flat[2] / np.sqrt(flat[0] * flat[1])
+    critical = norm.isf(alpha / 2)
+    (low_in, high_in), (low_out, high_out) = (wilson(q * m, m, critical) for q, m in zip(p, size, strict=True))
+
+    def reach(one: float, other: float) -> float:
+        return float(np.sqrt(max(0.0, one**2 - 2 * link * one * other + other**2)))
+
+    gap = p[0] - p[1]
+    return gap - reach(p[0] - low_in, high_out - p[1]), gap + reach(high_in - p[0], p[1] - low_out)
+
+
+def _bootstrap_interval(metric, target: Target, members, label, codes, n_bootstraps, alpha, rng) -> np.ndarray:
+    y, values = target.y_true, values_of(metric, target)
+    n_patients = int(codes.max()) + 1
+    gaps = np.empty((n_bootstraps, len(members)))
+    for b in range(n_bootstraps):
+        times = np.bincount(rng.randint(0, n_patients, n_patients), minlength=n_patients)
+        rows = np.repeat(np.arange(len(y)), times[codes])
+        p_in, p_out = _inside_outside(metric, y[rows], values[rows], members[:, rows], label)
+        gaps[b] = p_in - p_out
+    p_in, p_out = _inside_outside(metric, y, values, members, label)
+    patients = [len(np.unique(codes[m])) for m in members]
+    return np.array(
+        [corrected_interval(g, o, n, alpha) for g, o, n in zip(gaps.T, p_in - p_out, patients, strict=True)]
+    )
+
+
+def corrected_interval(resampled: np.ndarray, observed: float, n_patients: int, alpha: float) -> tuple[float, float]:
+    """Return the bias-corrected and widened bootstrap interval of one number.
+
+    Parameters
+    ----------
+    resampled : ndarray of shape (n_bootstraps,), float
+        The number in each resample; those that are not finite are left out.
+    observed : float
+        The number itself.
+    n_patients : int
+        Patients it rests on.
+    alpha : float in (0, 1)
+
+    Returns
+    -------
+    (low, high)
+        NaN where fewer than half of the resamples have a number, or there are fewer than 2 patients.
+    """
+    finite = np.sort(resampled[np.isfinite(resampled)])
+    if len(finite) < len(resampled) / 2 or n_patients < 2 or not np.isfinite(observed):
+        return np.nan, np.nan
+    below = ((finite < observed).mean() + (finite <= observed).mean()) / 2
+    shift = norm.ppf(np.clip(below, 1 / len(finite), 1 - 1 / len(finite)))
+    reach = t.isf(alpha / 2, n_patients - 1) * np.sqrt(n_patients / (n_patients - 1))
+    low, high = np.quantile(finite, norm.cdf(2 * shift + np.array([-reach, reach])))
+    return float(low), float(high)
 
 
 def detectable_gaps(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -16,7 +17,7 @@ from sklearn.utils import check_random_state
 from mmaudit._errors import AuditWarning, ImageReadError, InputError, check_keywords, nearest
 from mmaudit.images import ImageFiles, ImageSource
 
-__all__ = ["MODALITIES", "AuditData"]
+__all__ = ["MODALITIES", "AuditData", "Target"]
 
 MODALITIES = ("image", "report", "metadata")
 MOST_VALUES_SHOWN = 5
@@ -29,8 +30,42 @@ NO_PATIENT_ID = (
 )
 
 
+@dataclass(frozen=True, eq=False)
+class Target:
+    """One yes-or-no question, and what a classifier answers to it: what an audit looks for errors in.
+
+    A binary classifier has one. One of several labels has one for each label; one of several classes has one for each
+    class, "is it this class?", answered by the class of highest probability.
+
+    Attributes
+    ----------
+    name : str
+        What "yes" means.
+    y_true : ndarray of shape (n_samples,), int8
+        1 for yes, 0 for no, -1 where it is not known; such samples take no part.
+    y_proba : ndarray of shape (n_samples,), float64 in [0, 1]
+        Predicted probability of yes.
+    says : ndarray of shape (n_samples,), bool
+        The classifier's answer.
+    """
+
+    name: str
+    y_true: np.ndarray
+    y_proba: np.ndarray
+    says: np.ndarray
+
+    @property
+    def error(self) -> np.ndarray:
+        """Where the answer is wrong, shape (n_samples,), bool; False where the truth is not known."""
+        return (self.says != (self.y_true == 1)) & (self.y_true >= 0)
+
+    def take(self, rows: np.ndarray) -> Target:
+        """Return some samples, a boolean mask or integer positions."""
+        return Target(self.name, self.y_true[rows], self.y_proba[rows], self.says[rows])
+
+
 class AuditData:
-    """Cases to audit: images, reports and metadata, with a label and the probability that a classifier gave.
+    """Cases to audit: images, reports and metadata, with labels and the probabilities that a classifier gave.
 
     Made by `AuditData.from_frame` or by a loader of `mmaudit.datasets`. It does not change: `subset`, `split`,
     `with_predictions` and `with_labels` return new objects.
@@ -39,10 +74,12 @@ class AuditData:
     ----------
     sample_id : pandas.Index of shape (n_samples,)
         Unique names of the samples.
-    y_true : ndarray of shape (n_samples,), int8
-        Labels, 0 or 1.
-    y_proba : ndarray of shape (n_samples,), float64, or None
-        Probability of label 1, in [0, 1]. None until predictions are there.
+    y_true : ndarray
+        Binary: shape (n_samples,), int8, 0 or 1. Several labels: (n_samples, n_labels), float32, 0, 1 or NaN where
+        it is not known. Several classes: (n_samples,), int64, 0 to n_classes - 1.
+    y_proba : ndarray of float64 in [0, 1], or None
+        Probability of label 1, shape (n_samples,); of each label, (n_samples, n_labels); or of each class, (n_samples,
+        n_classes), with rows that sum to 1. None until predictions are there.
     patient_id : ndarray of shape (n_samples,), object
         Patient of each sample; the sample's own id where no patient id was given.
     reports : ndarray of shape (n_samples,), str, or None
@@ -57,9 +94,9 @@ class AuditData:
     embeddings : mapping of str to ndarray of shape (n_samples, n_dimensions), float32
         Given embeddings, by modality.
     label_name : str
-        What label 1 means.
+        What label 1 means; the names of several labels or classes, joined.
     label_terms : tuple of str
-        Words that restate the label in reports (the label's name and the user's additions).
+        Words that restate a label in reports, besides the names of the labels or classes.
     card : mapping
         Where the data are from: source, licence, known limits.
     """
@@ -76,7 +113,7 @@ class AuditData:
         metadata: pd.DataFrame,
         images: ImageSource | None,
         embeddings: Mapping[str, np.ndarray],
-        label_name: str,
+        label_name: str | Sequence[str],
         attributes: pd.DataFrame | None = None,
         label_terms: Sequence[str] = (),
         name: str = "",
@@ -92,7 +129,8 @@ class AuditData:
         self._attributes = pd.DataFrame(index=sample_id) if attributes is None else attributes
         self.images = images
         self.embeddings = MappingProxyType({k: _frozen(v) for k, v in embeddings.items()})
-        self.label_name = label_name
+        self.label_name = label_name if isinstance(label_name, str) else ", ".join(label_name)
+        self._label_names = () if isinstance(label_name, str) else tuple(label_name)
         self.label_terms = tuple(label_terms)
         self.name = name
         self.card = MappingProxyType(dict(card or {}))
@@ -111,8 +149,8 @@ class AuditData:
         cls,
         df: pd.DataFrame,
         *,
-        label: str,
-        y_proba: str | None = None,
+        label: str | Sequence[str],
+        y_proba: str | Sequence[str] | None = None,
         patient_id: str | None = None,
         sample_id: str | None = None,
         image: str | None = None,
@@ -122,7 +160,7 @@ class AuditData:
         metadata: Sequence[str] | str = (),
         attributes: Sequence[str] | str = (),
         embeddings: Mapping[str, Any] | None = None,
-        label_name: str | None = None,
+        label_name: str | Sequence[str] | None = None,
         label_terms: Sequence[str] | str = (),
         name: str = "",
         card: Mapping[str, Any] | None = None,
@@ -133,10 +171,13 @@ class AuditData:
         ----------
         df : DataFrame of shape (n_samples, n_columns)
             One row a sample. Its index names the samples unless `sample_id` is given.
-        label : str
-            Column of labels, 0 or 1 (or False and True); none may be missing.
-        y_proba : str or None
-            Column of probabilities of label 1, in [0, 1]. None: predictions are added later, `with_predictions`.
+        label : str, or sequence of str
+            Column of labels, 0 or 1 (or False and True); none may be missing. Several columns are several labels of
+            the same cases; there NaN says that one is not known. One column of classes, 0 to n_classes - 1, is told
+            by several columns of `y_proba`, or by several names in `label_name`.
+        y_proba : str, sequence of str, or None
+            Column of probabilities of label 1, in [0, 1]; with several labels one column each, in their order; with
+            classes one each, in rows that sum to 1. None: predictions are added later, `with_predictions`.
         patient_id : str or None
             Column that says which samples belong to one patient. None: a warning, and each sample is a patient.
         sample_id : str or None
@@ -155,10 +196,12 @@ class AuditData:
             Columns that the audit must not see, such as ground truth or annotations; kept as they are.
         embeddings : mapping of {"image", "report", "metadata"} to array of shape (n_samples, n_dimensions), or None
             Embeddings made elsewhere; used instead of the built-in encoder of that modality. None: none.
-        label_name : str or None
-            What label 1 means, in words. None: the name of the label column.
+        label_name : str, sequence of str, or None
+            What label 1 means, in words; with several labels or classes a name each. None: the name of the column,
+            for classes with their number behind it.
         label_terms : sequence of str, or str
-            Further words that restate the label in reports.
+            Further words that restate a label in reports. With several labels or classes, words that restate any of
+            them are kept from the explanations of all: a report often names one beside the other.
         name : str
             A name for the data set.
         card : mapping or None
@@ -172,7 +215,8 @@ class AuditData:
         ------
         InputError
             A missing column, or one with two roles; duplicate ids; labels other than 0 and 1 or only one of them;
-            probabilities outside [0, 1] or missing; infinite metadata; embeddings of the wrong shape.
+            probabilities outside [0, 1] or missing, or of classes that do not sum to 1; names or columns of
+            probabilities that are not as many as labels or classes; infinite metadata; embeddings of the wrong shape.
         TypeError
             No DataFrame, or names or embeddings of the wrong kind.
         UnknownKeywordError
@@ -187,14 +231,22 @@ class AuditData:
           label        y: 2 of 3 are 1 (67 %)
           probability  0.20 to 0.90; wrong at 0.5: 1 of 3 (33 %)
           metadata     view (2 values)
+
+        Two labels of the same cases, audited together:
+
+        >>> df = df.assign(z=[1, None, 0], q=[0.7, 0.2, 0.9])
+        >>> both = mma.AuditData.from_frame(df, label=["y", "z"], y_proba=["p", "q"], patient_id="who")
+        >>> both.kind, [target.error.tolist() for target in both.targets()]
+        ('multilabel', [[False, False, True], [False, False, True]])
         """
         if not isinstance(df, pd.DataFrame):
             raise TypeError(
                 f"df: expected a pandas DataFrame, got {type(df).__name__}. Convert it with pandas.DataFrame(...)."
             )
         metadata, attributes = _names("metadata", metadata), _names("attributes", attributes)
-        roles = {"label": label, "y_proba": y_proba, "patient_id": patient_id, "sample_id": sample_id}
-        roles |= {"image": image, "report": report}
+        labels, probas = _one_or_more(label), _one_or_more(y_proba)
+        roles = _roles("label", labels) | _roles("y_proba", probas)
+        roles |= {"patient_id": patient_id, "sample_id": sample_id, "image": image, "report": report}
         _check_columns(df, roles | {f"metadata[{i}]": c for i, c in enumerate(metadata)})
         _check_columns(df, {f"attributes[{i}]": c for i, c in enumerate(attributes)})
         for argument, column in roles.items():
@@ -215,6 +267,7 @@ class AuditData:
         if images is not None and len(images) != len(df):
             raise InputError("images", f"{len(df)} images", f"{len(images)}", "Give one image a row.")
 
+        kind, names = _kind_and_names(labels, probas, label_name)
         ids = pd.Index(df.index if sample_id is None else df[sample_id])
         if ids.hasnans:
             raise InputError("sample_id", "a name for each sample", "missing values", "Fill them in.")
@@ -235,8 +288,8 @@ class AuditData:
             images = ImageFiles(paths, image_root)
         return cls(
             sample_id=ids,
-            y_true=check_labels(df[label]),
-            y_proba=None if y_proba is None else check_proba(df[y_proba], len(df)),
+            y_true=_labels_of_kind(df[labels] if kind == "multilabel" else df[labels[0]], kind, names),
+            y_proba=_proba_of_kind(df[probas], len(df), kind, names) if probas else None,
             patient_id=patients.astype(object),
             has_patient_id=patient_id is not None,
             reports=reports,
@@ -244,7 +297,7 @@ class AuditData:
             images=images,
             attributes=df[attributes].set_axis(ids),
             embeddings=_check_embeddings({} if embeddings is None else embeddings, df, len(df)),
-            label_name=str(label) if label_name is None else label_name,
+            label_name=names if kind != "binary" else names[0],
             label_terms=_names("label_terms", label_terms),
             name=name,
             card=card,
@@ -262,6 +315,18 @@ class AuditData:
 
     def __len__(self) -> int:
         return self.n_samples
+
+    @property
+    def kind(self) -> str:
+        """One label, several, or one of several classes: "binary", "multilabel" or "multiclass"."""
+        if self.y_true.ndim == 2:
+            return "multilabel"
+        return "multiclass" if self._label_names else "binary"
+
+    @property
+    def label_names(self) -> tuple[str, ...]:
+        """Name of each label, or of each class."""
+        return self._label_names or (self.label_name,)
 
     @property
     def metadata(self) -> pd.DataFrame:
@@ -353,7 +418,7 @@ class AuditData:
             attributes=self._attributes.iloc[which],
             images=None if self.images is None else self.images.take(which.tolist()),
             embeddings={k: v[which] for k, v in self.embeddings.items()},
-            label_name=self.label_name,
+            label_name=self._label_names or self.label_name,
             label_terms=self.label_terms,
             name=self.name,
             card=self.card,
@@ -363,7 +428,8 @@ class AuditData:
         """Return two parts that share no patient.
 
         Patients are drawn separately among those with and without a positive sample, so that both parts hold
-        about the same share of label 1.
+        about the same share of label 1. With several labels or classes, among those with the same one, the rarest
+        that a patient has.
 
         Parameters
         ----------
@@ -405,7 +471,9 @@ class AuditData:
                 "Add patients: samples of one patient cannot be split.",
             )
         rng = check_random_state(random_state)
-        stratum = 2 * (np.bincount(codes, weights=self.y_true) > 0)
+        has = np.stack([np.bincount(codes, weights=of_target == 1) > 0 for of_target in self._truths()], axis=1)
+        commonest_first = np.argsort(np.argsort(-has.sum(axis=0), kind="stable")) + 1
+        stratum = 2 * (has * commonest_first).max(axis=1)
         if balance is not None:
             stratum += np.bincount(codes, weights=np.asarray(balance, dtype=float)) > 0
         # Shuffle, then put patients of one stratum next to each other (stable), and deal them out evenly.
@@ -420,19 +488,21 @@ class AuditData:
         return chosen[codes]
 
     def with_predictions(self, y_proba: Any) -> AuditData:
-        """Return the same cases with these probabilities of label 1.
+        """Return the same cases with these probabilities.
 
         Parameters
         ----------
-        y_proba : array of shape (n_samples,), float in [0, 1]
+        y_proba : array of float in [0, 1]
+            Of label 1, shape (n_samples,); of each label or class, (n_samples, n_labels) or (n_samples, n_classes), in
+            the order of `label_names`. A DataFrame with these names as columns may have them in any order.
 
         Raises
         ------
         InputError
-            Values that are missing or outside [0, 1], or another length.
+            Values that are missing or outside [0, 1], or another shape; classes that do not sum to 1.
         """
         new = self.subset(np.arange(self.n_samples))
-        new.y_proba = _frozen(check_proba(y_proba, self.n_samples))
+        new.y_proba = _frozen(_proba_of_kind(y_proba, self.n_samples, self.kind, self.label_names))
         return new
 
     def with_labels(self, y_true: Any) -> AuditData:
@@ -441,35 +511,92 @@ class AuditData:
         Parameters
         ----------
         y_true : array of shape (n_samples,), 0 or 1
+            With several labels (n_samples, n_labels), 0, 1 or NaN; with classes (n_samples,), 0 to n_classes - 1.
 
         Raises
         ------
         InputError
-            Values other than 0 and 1, or another length.
+            Values other than these, or another shape.
         """
-        labels = check_labels(y_true)
-        if labels.shape != (self.n_samples,):
+        labels = _labels_of_kind(y_true, self.kind, self.label_names)
+        if len(labels) != self.n_samples:
             raise InputError("y_true", f"{self.n_samples} labels", f"{len(labels)}", "Give one a sample, in order.")
         new = self.subset(np.arange(self.n_samples))
         new.y_true = _frozen(labels)
         return new
 
+    def targets(self, threshold: float | Sequence[float] | Mapping[str, float] = 0.5) -> list[Target]:
+        """Return the questions that the classifier answers: one, or one for each label or class.
+
+        Parameters
+        ----------
+        threshold : float in (0, 1), sequence of them, or mapping of label name to float
+            Probability from which the classifier says yes; several labels may have one each, and one that a mapping
+            does not name has 0.5. Not for classes: there the highest probability decides.
+
+        Raises
+        ------
+        InputError
+            If there are no predictions, or for thresholds that do not fit the labels.
+        """
+        if self.y_proba is None:
+            raise InputError(
+                "data", "data with predicted probabilities", "data without", "Add them: data.with_predictions(y_proba)."
+            )
+        thresholds = self._thresholds(threshold)
+        proba = self.y_proba.reshape(self.n_samples, -1)
+        if self.kind == "multiclass":
+            says = proba.argmax(axis=1)[:, None] == np.arange(proba.shape[1])
+        else:
+            says = proba >= thresholds
+        parts = zip(self.label_names, self._truths(), proba.T, says.T, strict=True)
+        return [Target(*map(_contiguous, part)) for part in parts]
+
+    def _truths(self) -> list[np.ndarray]:
+        """Return the truth of each target, shape (n_samples,), int8, -1 where it is not known."""
+        if self.kind == "binary":
+            return [self.y_true]
+        if self.kind == "multiclass":
+            return [(self.y_true == c).astype(np.int8) for c in range(len(self.label_names))]
+        return list(np.where(np.isnan(self.y_true), -1, self.y_true).astype(np.int8).T)
+
+    def _thresholds(self, given: Any) -> np.ndarray:
+        """Return the threshold of each label, shape (n_labels,), or raise `InputError`."""
+        names = self.label_names
+        if self.kind == "multiclass" and (not isinstance(given, (int, float, np.number)) or given != 0.5):
+            raise InputError(
+                "threshold",
+                "none for classes, since the highest probability decides",
+                f"{given!r}",
+                "Leave it out.",
+            )
+        if isinstance(given, Mapping):
+            unknown = [name for name in given if name not in names]
+            if unknown:
+                raise InputError(
+                    "threshold",
+                    f"labels among {_listed(names)}",
+                    f"{unknown[0]!r}",
+                    nearest(unknown[0], names).strip() or "Correct the name.",
+                )
+            values = [given.get(name, 0.5) for name in names]
+        elif isinstance(given, (Sequence, np.ndarray)) and not isinstance(given, str):
+            values = list(given)
+            if len(values) != len(names):
+                raise InputError(
+                    "threshold", f"{len(names)}, one a label", f"{len(values)}", f"Their order is: {_listed(names)}."
+                )
+        else:
+            values = [given] * len(names)
+        for value in values:
+            if isinstance(value, bool) or not isinstance(value, (int, float, np.number)) or not 0 < value < 1:
+                raise InputError("threshold", "a number between 0 and 1", f"{value!r}", "Choose one in that range.")
+        return np.array(values, dtype=float)
+
     def __repr__(self) -> str:
-        positive = int(self.y_true.sum())
         title = f"AuditData {self.name!r}" if self.name else "AuditData"
         patients = f"{self.n_patients:,} patients" if self.has_patient_id else "unknown patients (each its own)"
-        lines = [f"{title}: {self.n_samples:,} samples of {patients}"]
-        share = 100 * positive / max(self.n_samples, 1)
-        lines.append(f"  label        {self.label_name}: {positive:,} of {self.n_samples:,} are 1 ({share:.0f} %)")
-        if self.y_proba is None:
-            lines.append("  probability  none yet; add it with .with_predictions(...)")
-        elif self.n_samples:
-            wrong = int(((self.y_proba >= 0.5) != self.y_true).sum())
-            low, high = self.y_proba.min(), self.y_proba.max()
-            lines.append(
-                f"  probability  {low:.2f} to {high:.2f}; wrong at 0.5: {wrong:,} of {self.n_samples:,} "
-                f"({100 * wrong / self.n_samples:.0f} %)"
-            )
+        lines = [f"{title}: {self.n_samples:,} samples of {patients}", *self._label_lines()]
         if self.images is not None:
             lines.append(f"  images       {len(self.images):,}, opened when needed")
         if self.reports is not None and self.n_samples:
@@ -487,6 +614,51 @@ class AuditData:
         for modality, values in self.embeddings.items():
             lines.append(f"  embedding    {modality}: {values.shape[1]} dimensions")
         return "\n".join(lines)
+
+    def _label_lines(self) -> list[str]:
+        """Return what `repr` says of labels and probabilities."""
+        truths = self._truths()
+        n = max(self.n_samples, 1)
+        none_yet = "  probability  none yet; add it with .with_predictions(...)"
+        if self.kind == "binary":
+            positive = int(self.y_true.sum())
+            head = f"  label        {self.label_name}: {positive:,} of {self.n_samples:,} are 1"
+            lines = [f"{head} ({100 * positive / n:.0f} %)"]
+        elif self.kind == "multiclass":
+            shares = [f"{name} ({100 * t.sum() / n:.0f} %)" for name, t in zip(self.label_names, truths, strict=True)]
+            lines = [f"  classes      {_listed(shares)}"]
+        else:
+            shares = []
+            for name, truth in zip(self.label_names, truths, strict=True):
+                known, unknown = truth[truth >= 0], int((truth < 0).sum())
+                share = f"{100 * known.mean():.0f} %" if len(known) else "none known"
+                shares.append(f"{name} ({share}{f', {unknown:,} unknown' if unknown else ''})")
+            lines = [f"  labels       {_listed(shares)}"]
+        if self.y_proba is None:
+            return [*lines, none_yet]
+        if self.n_samples == 0:
+            return lines
+        head = f"  probability  {self.y_proba.min():.2f} to {self.y_proba.max():.2f}; wrong"
+        if self.kind == "multilabel":
+            errors = [f"{t.name} {100 * t.error.sum() / max((t.y_true >= 0).sum(), 1):.0f} %" for t in self.targets()]
+            return [*lines, f"{head} at 0.5: {_listed(errors)}"]
+        if self.kind == "multiclass":
+            wrong = int((self.y_proba.argmax(axis=1) != self.y_true).sum())
+        else:
+            wrong, head = int(self.targets()[0].error.sum()), f"{head} at 0.5"
+        return [*lines, f"{head}: {wrong:,} of {self.n_samples:,} ({100 * wrong / self.n_samples:.0f} %)"]
+
+
+def check_binary(data: AuditData, what: str) -> None:
+    """Raise `InputError` unless the data have one label of 0 and 1; `what` is what needs that."""
+    if data.kind != "binary":
+        several = "labels" if data.kind == "multilabel" else "classes"
+        raise InputError(
+            "data",
+            f"data with one label, 0 or 1, for {what}",
+            f"data with {len(data.label_names)} {several}",
+            "Load them with one label: AuditData.from_frame(df, label=one_column, ...).",
+        )
 
 
 def warn_high_depth(n_high: int, n_images: int) -> None:
@@ -565,20 +737,103 @@ def check_labels(values: Any) -> np.ndarray:
     return labels
 
 
-def check_proba(values: Any, n_samples: int) -> np.ndarray:
-    """Return probabilities as float64 of shape (n_samples,), or raise `InputError` with what they look like."""
+def check_several_labels(values: Any, names: Sequence[str]) -> np.ndarray:
+    """Return labels as float32 of shape (n_samples, n_labels), NaN where unknown, or raise `InputError`."""
+    frame = _by_name(values, names)
+    if frame is None:
+        raise InputError("label", f"{len(names)} columns, one a label", f"shape {np.shape(values)}", "Stack them.")
+    columns = []
+    for name, column in frame.items():
+        column = pd.Series(column.tolist())
+        if column.dtype == object:  # booleans with missing ones among them
+            column = column.map(lambda v: float(v) if isinstance(v, (bool, np.bool_)) else v)
+        numeric = pd.to_numeric(column, errors="coerce").astype(float)
+        bad = column.notna() & ~numeric.isin([0, 1])
+        if bad.any():
+            minus_one = bool((numeric[bad] == -1).any())
+            raise InputError(
+                "label",
+                "0, 1 or NaN where it is not known",
+                f"{int(bad.sum()):,} other values in {name!r}" + (", -1 among them" if minus_one else ""),
+                "Decide what they mean: -1 (uncertain, in CheXpert) may become NaN, 0 or 1."
+                if minus_one
+                else "Map them first, for example (df[label] == 'positive').astype(int).",
+            )
+        columns.append(numeric.to_numpy(dtype=np.float32))
+    labels = np.stack(columns, axis=1)
+    if not ((labels == 0).any(axis=0) & (labels == 1).any(axis=0)).any():
+        raise InputError(
+            "label",
+            "both 0 and 1 in one label at least",
+            f"{len(names)} labels with one value each",
+            "An audit compares errors within each: add samples, or check the label columns.",
+        )
+    return labels
+
+
+def check_classes(values: Any, names: Sequence[str]) -> np.ndarray:
+    """Return classes as int64 of shape (n_samples,), 0 to n_classes - 1, or raise `InputError`."""
+    series = pd.Series(values)
+    missing = int(series.isna().sum())
+    expected = f"a class for every sample, 0 to {len(names) - 1}"
+    if missing:
+        raise InputError("label", expected, f"{missing:,} missing values (NaN)", "Leave these rows out.")
+    series = pd.Series(series.tolist())
+    numeric = pd.to_numeric(series, errors="coerce")
+    outside = int((~numeric.isin(range(len(names)))).sum())
+    if outside:
+        words = int(numeric.isna().sum())
+        raise InputError(
+            "label",
+            expected,
+            f"{words:,} values that are no numbers" if words else f"{outside:,} other values",
+            "Map them first, for example df[label].map({'normal': 0, 'pneumonia': 1, ...}).",
+        )
+    classes = numeric.to_numpy(dtype=np.int64, copy=True)
+    if classes.min() == classes.max():
+        raise InputError("label", "two classes or more", f"one only ({classes[0]})", "Check the label column.")
+    return classes
+
+
+def check_class_proba(values: Any, n_samples: int, names: Sequence[str]) -> np.ndarray:
+    """Return probabilities of classes as float64 of shape (n_samples, n_classes), or raise `InputError`."""
+    proba = _check_columns_of_proba(values, n_samples, names, logits="scipy.special.softmax(logits, axis=1)")
+    sums = proba.sum(axis=1)
+    off = int((np.abs(sums - 1) > 1e-3).sum())
+    if off:
+        raise InputError(
+            "y_proba",
+            "rows that sum to 1, one probability a class",
+            f"{off:,} of {n_samples:,} rows that do not (sums from {sums.min():.3g} to {sums.max():.3g})",
+            "Apply softmax to the logits, not a sigmoid to each; or name every class's column. Labels that may "
+            "hold together are several labels: label=[...], one column each.",
+        )
+    return proba
+
+
+def check_proba(
+    values: Any,
+    n_samples: int,
+    *,
+    argument: str = "y_proba",
+    logits: str = "the sigmoid: scipy.special.expit(logits)",
+) -> np.ndarray:
+    """Return probabilities as float64 of shape (n_samples,), or raise `InputError` with what they look like.
+
+    `logits` is what to apply to them if that is what they look like.
+    """
     try:
         proba = np.asarray(pd.to_numeric(pd.Series(np.asarray(values).ravel())), dtype=np.float64)
     except (ValueError, TypeError):
         raise InputError(
-            "y_proba", "numbers in [0, 1]", "values that are not numbers", "Convert the column to float."
+            argument, "numbers in [0, 1]", "values that are not numbers", "Convert the column to float."
         ) from None
     if proba.shape != (n_samples,):
-        raise InputError("y_proba", f"{n_samples:,} values", f"{proba.size:,}", "Give one probability a sample.")
+        raise InputError(argument, f"{n_samples:,} values", f"{proba.size:,}", "Give one probability a sample.")
     missing = int((~np.isfinite(proba)).sum())
     if missing:
         raise InputError(
-            "y_proba",
+            argument,
             "a probability for every sample",
             f"{missing:,} missing values (NaN or infinite)",
             "Predict them again, or leave these rows out.",
@@ -589,16 +844,102 @@ def check_proba(values: Any, n_samples: int) -> np.ndarray:
         if low >= 0 and high <= 100 and np.median(proba) > 1:
             looks, action = "they look like percentages", "Divide them by 100."
         elif low < 0 and outside > 0.05 * n_samples:
-            looks, action = "they look like logits", "Apply the sigmoid: scipy.special.expit(logits)."
+            looks, action = "they look like logits", f"Apply {logits}."
         else:
             looks, action = "they are no probabilities", "Check the column; clip only if you know why."
         raise InputError(
-            "y_proba",
+            argument,
             "probabilities in [0, 1]",
             f"values from {low:.3g} to {high:.3g} with {outside:,} outside: {looks}",
             action,
         )
     return np.clip(proba, 0, 1)
+
+
+def _check_columns_of_proba(values: Any, n_samples: int, names: Sequence[str], **keywords: str) -> np.ndarray:
+    """Return probabilities as float64 of shape (n_samples, n_names), or raise `InputError`."""
+    frame = _by_name(values, names)
+    if frame is None or len(frame) != n_samples:
+        raise InputError(
+            "y_proba",
+            f"shape ({n_samples}, {len(names)})",
+            f"{np.shape(values)}",
+            f"Give a row a sample and a column for each of {_listed(names)}, in this order.",
+        )
+    columns = [
+        check_proba(column, n_samples, argument=f"y_proba[{j}]", **keywords)
+        for j, (_, column) in enumerate(frame.items())
+    ]
+    return np.stack(columns, axis=1)
+
+
+def _by_name(values: Any, names: Sequence[str]) -> pd.DataFrame | None:
+    """Return a table with a column for each name; None if the values do not have as many columns.
+
+    Columns of these names may come in any order; others are taken as they stand.
+    """
+    if isinstance(values, pd.DataFrame) and set(values.columns) == set(names):
+        values = values[list(names)]
+    table = pd.DataFrame(values if isinstance(values, pd.DataFrame) else np.asarray(values))
+    return table.set_axis(list(names), axis=1) if table.shape[1] == len(names) else None
+
+
+def _labels_of_kind(values: Any, kind: str, names: Sequence[str]) -> np.ndarray:
+    if kind == "multilabel":
+        return check_several_labels(values, names)
+    return check_classes(values, names) if kind == "multiclass" else check_labels(values)
+
+
+def _proba_of_kind(values: Any, n_samples: int, kind: str, names: Sequence[str]) -> np.ndarray:
+    if kind == "multilabel":
+        return _check_columns_of_proba(values, n_samples, names)
+    return check_class_proba(values, n_samples, names) if kind == "multiclass" else check_proba(values, n_samples)
+
+
+def _kind_and_names(labels: list, probas: list, given: Any) -> tuple[str, tuple[str, ...]]:
+    """Return the kind of data that the columns make, and the name of each label or class."""
+    names = None if given is None else tuple(map(str, _names("label_name", given)))
+    if not labels:
+        raise InputError("label", "a column, or several", "an empty list", "Name the columns of labels.")
+    for argument, columns in (("label", labels), ("y_proba", probas), ("label_name", names or ())):
+        twice = [c for c in columns if list(columns).count(c) > 1]
+        if twice:
+            raise InputError(argument, "each name once", f"{twice[0]!r} twice", "Leave one out.")
+    if len(labels) > 1:
+        if probas and len(probas) != len(labels):
+            raise InputError(
+                "y_proba", f"{len(labels)} columns, one a label", f"{len(probas)}", "Name them in the order of label."
+            )
+        kind, default = "multilabel", tuple(map(str, labels))
+    else:
+        n_classes = len(probas) if probas else len(names or ())
+        if n_classes == 2:
+            raise InputError(
+                "y_proba" if probas else "label_name",
+                "one, that of label 1, or one for each of three or more classes",
+                "two",
+                "Two classes are a label of 0 and 1: give what belongs to 1.",
+            )
+        kind = "multiclass" if n_classes > 2 else "binary"
+        default = tuple(f"{labels[0]} {c}" for c in range(n_classes)) if n_classes > 2 else (str(labels[0]),)
+    if names is not None and len(names) != len(default):
+        what = {"binary": "one name, of label 1", "multilabel": f"{len(default)} names, one a label"}.get(
+            kind, f"{len(default)} names, one a class"
+        )
+        raise InputError("label_name", what, f"{len(names)}", "Give them in the order of the columns.")
+    return kind, default if names is None else names
+
+
+def _one_or_more(given: Any) -> list:
+    """Return the name of one column, or several, as a list."""
+    if given is None:
+        return []
+    return list(given) if isinstance(given, (list, tuple, pd.Index, np.ndarray)) else [given]
+
+
+def _roles(argument: str, columns: Sequence[Any]) -> dict[str, Any]:
+    """Return what to call each column in a message."""
+    return {argument if len(columns) == 1 else f"{argument}[{i}]": column for i, column in enumerate(columns)}
 
 
 def _names(argument: str, given: Any) -> list:
@@ -730,6 +1071,10 @@ def _column_summary(column: pd.Series) -> str:
 def _listed(columns: Sequence[Any], most: int = 12) -> str:
     names = [str(c) for c in columns]
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def _contiguous(values: Any) -> Any:
+    return np.ascontiguousarray(values) if isinstance(values, np.ndarray) else values
 
 
 def _frozen(array: np.ndarray) -> np.ndarray:

@@ -23,7 +23,7 @@ from pandas.api import types as pandas_types
 from sklearn.utils import check_random_state
 
 from mmaudit._errors import AuditWarning, ImageReadError, InputError, check_keywords, four_parts, nearest
-from mmaudit.data import AuditData, check_proba
+from mmaudit.data import AuditData, check_binary, check_proba
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -345,6 +345,7 @@ def inject(
     if not isinstance(data, AuditData):
         got = type(data).__name__
         raise TypeError(four_parts("data", "AuditData", got, "Make it with AuditData.from_frame(...) or a loader."))
+    check_binary(data, "planting a failure")
     amount = _check_options(kind, label, {"strength": strength, "share": share, "rate": rate})
     if not _is_number(test_fraction) or not 0 < test_fraction < 1:
         raise InputError("test_fraction", "a number between 0 and 1", f"{test_fraction!r}", "Use 0.5.")

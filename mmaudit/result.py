@@ -8,14 +8,20 @@ import json
 import secrets
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from mmaudit._errors import InputError
+from mmaudit.compare import Comparison, audited_data, compare, comparisons_of
+from mmaudit.confirm import metric_frame
+from mmaudit.null_control import NullControl, null_control
+
+if TYPE_CHECKING:
+    from mmaudit.data import AuditData
 
 __all__ = ["COLUMNS", "AuditResult", "candidate_frame", "load_result"]
 
@@ -38,6 +44,7 @@ COLUMNS = (
     "confirmed",
 )
 MORE_COLUMNS = (
+    "target",
     "label",
     "slicer",
     "sentence",
@@ -48,11 +55,14 @@ MORE_COLUMNS = (
     "discovery_metric_outside",
     "discovery_gap",
 )
-_TEXT_COLUMNS = (*COLUMNS[: COLUMNS.index("n_samples")], "label", "slicer", "sentence")
-DETECTABLE_COLUMNS = ("label", "n_patients", "share", "gap")
-SCHEMA = 1
+_TEXT_COLUMNS = (*COLUMNS[: COLUMNS.index("n_samples")], "target", "label", "slicer", "sentence")
+DETECTABLE_COLUMNS = ("target", "label", "n_patients", "share", "gap")
+SAMPLE_COLUMNS = ("y_true", "y_proba", "wrong")
+SCHEMA = 2
 INLINE_CELLS = 20_000  # a larger membership goes to a parquet file beside the JSON
 MEMBERS_SHOWN = 12
+REPEATS = 0.5  # share of its errors in slices above, from which a finding says the same in other words
+TARGETS_SAID = 6  # in one sentence; tables have them all
 
 
 class AuditResult:
@@ -64,19 +74,24 @@ class AuditResult:
         All slices taken to confirmation, ranked on discovery samples. The columns n_samples to q_value, and
         confirmed, are of the confirmation samples; those of the discovery samples start with "discovery_".
         `already_told`: share of the errors in the slice, on confirmation samples, that lie in confirmed slices with
-        better ranks; a slice with most of them there is the same failure in other words.
+        better ranks; a slice with most of them there is the same failure in other words. `target`: the label or class
+        that the classifier is wrong about; `label`: "1" where slices are compared among cases that have it, "0" among
+        those without, "" among both.
     findings : DataFrame
         The confirmed candidates, in the same order.
     membership : DataFrame of shape (n_samples, n_candidates), float32 in [0, 1]
         Strength of membership, columns in the order of `candidates`; 0.5 and above is a member.
-    samples : DataFrame of shape (n_samples, 4)
-        Part ("discovery" or "confirmation"), y_true, y_proba, wrong; like `membership`, indexed by sample id.
+    samples : DataFrame of n_samples rows
+        Part ("discovery" or "confirmation"), y_true, y_proba, wrong; like `membership`, indexed by sample id. With
+        several labels or classes the last three for each, in columns such as "y_true:effusion"; there a y_true of -1
+        is not known.
     traits : dict of slice_id to list of dict
         What sets each slice apart on discovery samples: phrase, kind, share_inside, share_outside.
     rules : dict of slice_id to list of dict
         Rules as column, operator and value, for slices that have one.
-    detectable : DataFrame with columns label, n_patients, share, gap
-        Smallest gap that would have been confirmed with 80 % power, by slice size, among cases of label 1 and 0.
+    detectable : DataFrame with columns target, label, n_patients, share, gap
+        Smallest gap that would have been confirmed with 80 % power, by slice size, among cases with the label or class
+        `target` (1) and without it (0). Empty where another metric than the error rate was compared.
     quarantine : DataFrame with columns sample_id, reason
         Images that could not be read.
     warnings : list of str
@@ -98,6 +113,8 @@ class AuditResult:
         settings: Mapping[str, Any],
         warnings: Sequence[str],
         thumbnails: Sequence[bytes | None] | None = None,
+        repeat: Callable[[AuditData, int], AuditResult] | None = None,
+        data: AuditData | None = None,
     ) -> None:
         self.candidates = candidates
         self.membership = membership
@@ -110,6 +127,12 @@ class AuditResult:
         self.settings = dict(settings)
         self.warnings = list(warnings)
         self._thumbnails = self._keep_thumbnails(thumbnails)
+        self._repeat = repeat
+        self._data = data
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A copy in another process has the findings, as a saved file has, but not the cases.
+        return {**vars(self), "_repeat": None, "_data": None}
 
     @property
     def findings(self) -> pd.DataFrame:
@@ -125,15 +148,25 @@ class AuditResult:
             return "Nothing found: no group of discovery samples has more errors than the rest."
         if found == 0:
             return f"Nothing confirmed: none of {n} candidate slices holds on {on}."
-        verb = "is" if found == 1 else "are"
-        return f"{found} of {n} candidate slices {verb} confirmed on {on}."
+        n_repeats = int(_repeats(self.candidates).sum())
+        new = found - n_repeats
+        text = f"{new} of {n} candidate slices {'is' if new == 1 else 'are'} confirmed on {on}"
+        if n_repeats:
+            text += f", and {n_repeats} more {'that says' if n_repeats == 1 else 'that say'} the same in other words"
+        return f"{text}."
 
     @property
     def detectable_sentence(self) -> str:
         """What this audit could have found, and hence what "nothing found" does not rule out."""
-        name = self.data_summary.get("label_name", "label 1")
+        if self.detectable.empty and self.settings.get("metric", "error_rate") != "error_rate":
+            from mmaudit.explain import metric_words
+
+            return f"What gap in {metric_words(self.settings['metric'])} would have been confirmed was not computed."
         if self.detectable["gap"].isna().all():
             return "On these held-out patients no slice could have been confirmed, whatever its gap."
+        if len(self.data_summary.get("targets", [])) > 1:
+            return self._detectable_of_several()
+        name = self.data_summary.get("label_name", "label 1")
         parts = []
         for label, who in ((1, f"among cases with {name}"), (0, "among those without")):
             known = self.detectable[self.detectable["label"] == label].dropna()
@@ -167,7 +200,7 @@ class AuditResult:
         if slice_id not in self.membership.columns:
             raise InputError("slice_id", "one of result.candidates['slice_id']", f"{slice_id!r}", "Check its spelling.")
         strength = self.membership[slice_id].to_numpy()
-        table = self.samples.assign(membership=strength)
+        table = self._samples_of(slice_id).assign(membership=strength)
         distance = np.abs(table["y_proba"] - table["y_true"]).to_numpy()
         order = np.lexsort((-distance, ~table["wrong"].to_numpy(dtype=bool), -strength.round(2)))
         order = order[strength[order] >= 0.5][:most]
@@ -183,7 +216,11 @@ class AuditResult:
         """
         from mmaudit import __version__
 
-        slices = [self._slice(row, thumbnails) for row in self.candidates.to_dict("records")]
+        repeats = _repeats(self.candidates)
+        slices = [
+            self._slice(row, thumbnails) | {"repeats": bool(again)}
+            for row, again in zip(self.candidates.to_dict("records"), repeats, strict=True)
+        ]
         name = self.data_summary.get("name")
         return _plain(
             {
@@ -191,7 +228,8 @@ class AuditResult:
                 "mmaudit_version": __version__,
                 "title": f"Audit of {name}" if name else "Audit",
                 "headline": self.headline,
-                "findings": [s for s in slices if s["confirmed"]],
+                "findings": [s for s in slices if s["confirmed"] and not s["repeats"]],
+                "repeats": [s for s in slices if s["repeats"]],
                 "candidates": slices,
                 "detectable": self.detectable.to_dict("records"),
                 "detectable_sentence": self.detectable_sentence,
@@ -240,6 +278,111 @@ class AuditResult:
         from mmaudit.report import forest_plot
 
         return forest_plot(self.summary(thumbnails=False), ax=ax)
+
+    def metrics(
+        self,
+        metrics: Sequence[Any] | str = ("error_rate", "sensitivity", "specificity", "auroc", "brier"),
+        *,
+        data: AuditData | None = None,
+        n_permutations: int = 4999,
+        n_bootstraps: int = 1000,
+        random_state: Any = 0,
+    ) -> pd.DataFrame:
+        """Return metrics inside and outside each candidate on the confirmation samples, one row a slice and metric.
+
+        Parameters
+        ----------
+        metrics : sequence of str, Metric or callable (y_true, y_proba, mask) -> float, or one of them
+            Names: "error_rate", "sensitivity", "specificity", "auroc", "brier", "calibration_error". Functions are
+            described in `mmaudit.metrics`.
+        data : AuditData or None
+            What was audited. None: what this result holds; a loaded one holds nothing.
+        n_permutations, n_bootstraps : int
+            Resamples; at most 999 and 1,000 for metrics that are no means over samples.
+        random_state : int, RandomState or None
+            Seed. None: another each time.
+
+        Returns
+        -------
+        DataFrame
+            Columns slice_id, metric, inside, outside, gap (inside minus outside), ci_low, ci_high, p_value (of "not
+            worse inside"), q_value (Benjamini-Hochberg over all rows), note. All members of a slice within one label
+            have that label, so AUROC and calibration error are NaN there, and the note says so.
+
+        Raises
+        ------
+        InputError
+            A name that is not known, or no data.
+        """
+        data = audited_data(self, data)
+        threshold = self.settings.get("threshold", 0.5)
+        place = self.samples.index.astype(str).get_indexer(data.sample_id.astype(str))
+        held_out = (self.samples["part"] == "confirmation").to_numpy()[place]
+        return metric_frame(
+            self.membership.to_numpy()[place][held_out] >= 0.5,
+            comparisons_of(self, data),
+            [target.take(held_out) for target in data.targets(threshold)],
+            data.patient_id[held_out],
+            slice_ids=self.candidates["slice_id"].tolist(),
+            metrics=metrics if isinstance(metrics, Sequence) and not isinstance(metrics, str) else [metrics],
+            alpha=self.settings.get("alpha", 0.05),
+            n_permutations=n_permutations,
+            n_bootstraps=n_bootstraps,
+            random_state=random_state,
+        )
+
+    def null_control(
+        self, n: int = 20, *, data: AuditData | None = None, random_state: Any = 0, progress: bool = False
+    ) -> NullControl:
+        """Return what the same audit gives where predictions have nothing to do with the cases, `n` times.
+
+        Parameters
+        ----------
+        n : int from 1 on
+            Runs; each takes as long as the audit without its refits.
+        data : AuditData or None
+            What was audited. None: what this result holds; a loaded one holds nothing.
+        random_state : int, RandomState or None
+            Seed. None: another each time.
+        progress : bool
+            Show a progress bar on standard error.
+
+        Raises
+        ------
+        InputError
+            No data, or n below 1.
+
+        See Also
+        --------
+        mmaudit.null_control.null_control
+        """
+        data = audited_data(self, data)
+        return null_control(
+            self, self._repeat or _audit_again(self), data, n, random_state=random_state, progress=progress
+        )
+
+    def compare(self, other: Any, *, data: AuditData | None = None, random_state: Any = 0) -> Comparison:
+        """Return how a second model does in these slices, paired by patient, on the confirmation samples.
+
+        Parameters
+        ----------
+        other : AuditData, array of probabilities in the order of the samples, or AuditResult
+            The second model's predictions.
+        data : AuditData or None
+            What was audited. None: what this result holds; a loaded one holds nothing.
+        random_state : int, RandomState or None
+            Seed. None: another each time.
+
+        Raises
+        ------
+        InputError
+            No data, other labels or another threshold, or no shared confirmation samples.
+
+        See Also
+        --------
+        mmaudit.compare.compare
+        """
+        return compare(self, other, data=data, random_state=random_state)
 
     def save(self, path: str | Path, *, thumbnails: bool = False) -> Path:
         """Write the result as JSON, which `load_result` reads; a large membership goes to a parquet file beside it.
@@ -314,14 +457,41 @@ class AuditResult:
     def __repr__(self) -> str:
         from mmaudit.report._format import one_line
 
+        new = self.candidates["confirmed"] & ~_repeats(self.candidates)
         return f"AuditResult: {self.headline}\n" + "\n".join(
-            f"  {k}. {one_line(text)}" for k, text in enumerate(self.findings["sentence"], start=1)
+            f"  {k}. {one_line(text)}" for k, text in enumerate(self.candidates["sentence"][new], start=1)
         )
 
     def _repr_html_(self) -> str:
         from mmaudit.report import render_notebook
 
         return render_notebook(self.summary(thumbnails=False))
+
+    def _samples_of(self, slice_id: str) -> pd.DataFrame:
+        """Return part, y_true, y_proba and wrong of the label or class that a slice is about."""
+        if "y_true" in self.samples:
+            return self.samples
+        target = self.candidates.loc[self.candidates["slice_id"] == slice_id, "target"].iloc[0]
+        names = {name: of for of, name in sample_columns(target).items()}
+        return self.samples[["part", *names]].rename(columns=names)
+
+    def _detectable_of_several(self) -> str:
+        """Return the detectable gaps of several labels or classes, at one slice size."""
+        share = 0.2
+        parts = []
+        for target, rows in self.detectable.groupby("target", sort=False):
+            words = []
+            for label, who in ((1, "with it"), (0, "without")):
+                gap = rows.loc[(rows["label"] == label) & np.isclose(rows["share"], share), "gap"].dropna()
+                words.append(f"{100 * gap.iloc[0]:.0f} points {who}" if len(gap) else f"none {who}")
+            parts.append(f"{target} {', '.join(words)}")
+        more = len(parts) - TARGETS_SAID
+        said = "; ".join(parts[:TARGETS_SAID]) + (f"; and {more} more" if more > 0 else "")
+        return (
+            f"Smallest gaps in the error rate that this audit would have confirmed with 80 % power, in a slice of "
+            f"{100 * share:.0f} % of the patients with a label or class, or of those without: {said}. Smaller ones can "
+            "be there unseen."
+        )
 
     def _slice(self, row: dict, thumbnails: bool) -> dict:
         slice_id = row["slice_id"]
@@ -381,6 +551,39 @@ class AuditResult:
             written.enter_context(_replacing(path)).write_text(text, encoding="utf-8")
 
 
+def sample_columns(target: str | None) -> dict[str, str]:
+    """Return the columns of `AuditResult.samples` that y_true, y_proba and wrong of a target are in.
+
+    Parameters
+    ----------
+    target : str or None
+        Name of one of several labels or classes. None: there is only one.
+    """
+    return {name: name if target is None else f"{name}:{target}" for name in SAMPLE_COLUMNS}
+
+
+def _audit_again(result: AuditResult) -> Callable[[AuditData, int], AuditResult]:
+    """Return what `null_control` needs of a loaded result: the audit with the settings that were saved."""
+    from mmaudit._audit import audit
+    from mmaudit.metrics import METRICS
+
+    names = ("modalities", "n_slices", "alpha", "threshold", "metric", "fraction", "n_permutations")
+    settings = {name: result.settings[name] for name in names if name in result.settings}
+    if settings.get("metric", "error_rate") not in METRICS:
+        raise InputError(
+            "result",
+            "an audit whose metric has a name",
+            "a loaded one that compared a function",
+            "Audit the data again.",
+        )
+    return lambda data, seed: audit(data, **settings, n_refits=0, random_state=seed)
+
+
+def _repeats(candidates: pd.DataFrame) -> pd.Series:
+    """Return which candidates are confirmed, but have most of their errors in confirmed ones with better ranks."""
+    return candidates["confirmed"] & (candidates["already_told"] >= REPEATS)
+
+
 def candidate_frame(
     rows: Sequence[Mapping[str, Any]], columns: Sequence[str] = (*COLUMNS, *MORE_COLUMNS)
 ) -> pd.DataFrame:
@@ -427,18 +630,25 @@ def load_result(path: str | Path) -> AuditResult:
         document = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(document, dict) or document.get("kind") != "mmaudit.AuditResult":
             raise InputError("path", "a saved audit", "a file of another kind", "Give the file that save() wrote.")
-        if document.get("schema") != SCHEMA:
+        schema = document.get("schema")
+        if isinstance(schema, int) and schema < SCHEMA:
+            raise InputError("path", f"a file of version {SCHEMA}", f"version {schema}", "Run the audit again.")
+        if schema != SCHEMA:
             raise InputError("path", f"a file of version {SCHEMA}", "another version", "Install a later mmaudit.")
         table = _load_samples(path, document)
         summary = document["summary"]
         candidates = candidate_frame(document["candidates"], document["candidate_columns"])
         ids = candidates["slice_id"].tolist()
         table = table.set_index("sample_id")
-        samples = table[["part", "y_true", "y_proba", "wrong"]]
+        targets = [target["name"] for target in summary["data"].get("targets", [])]
+        several = len(targets) > 1
+        kinds: dict[str, Any] = {}
+        for target in targets if several else [None]:
+            kinds |= dict(zip(sample_columns(target).values(), (np.int8, np.float64, bool), strict=True))
         result = AuditResult(
             candidates=candidates,
             membership=pd.DataFrame(table[ids].to_numpy(np.float32), index=table.index, columns=ids),
-            samples=samples.astype({"y_true": np.int8, "y_proba": np.float64, "wrong": bool}),
+            samples=table[["part", *kinds]].astype(kinds),
             traits={s["slice_id"]: s["traits"] for s in summary["candidates"]},
             rules=document["rules"],
             detectable=pd.DataFrame(summary["detectable"], columns=list(DETECTABLE_COLUMNS)).astype(
@@ -457,7 +667,9 @@ def load_result(path: str | Path) -> AuditResult:
             raise ValueError  # "no" would count as true
         if len(set(ids)) < len(ids) or not ((result.membership >= 0) & (result.membership <= 1)).all(axis=None):
             raise ValueError
-        if not result.samples["y_true"].isin((0, 1)).all():
+        truths = result.samples[[column for column in kinds if column.startswith("y_true")]]
+        may_be_unknown = summary["data"].get("kind") == "multilabel"
+        if not truths.isin((-1, 0, 1) if may_be_unknown else (0, 1)).all(axis=None):
             raise ValueError
         result.summary()  # what is missing is missed here, not when it is to be shown
     except InputError:

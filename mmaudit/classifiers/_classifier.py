@@ -15,7 +15,7 @@ from mmaudit.classifiers._file import check_target, from_bytes, read_file, to_by
 from mmaudit.classifiers._images import as_images, check_data, check_int, check_readable, in_batches, read_square
 from mmaudit.classifiers._networks import build
 from mmaudit.classifiers._torch import choose_device, fast_layout, float_batch, need_torch, standardise
-from mmaudit.data import AuditData
+from mmaudit.data import AuditData, check_binary
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -120,7 +120,8 @@ class Classifier:
         ----------
         data : AuditData of n_samples, with images
         label : str or None
-            Which of `labels`. None: the one called `data.label_name`, or the only one.
+            Which of `labels`. None: the one called `data.label_name`, or the only one; for data with several labels,
+            those of the same names.
         batch_size, n_jobs, progress
             See `predict_proba`.
 
@@ -132,14 +133,18 @@ class Classifier:
         Raises
         ------
         InputError
-            No such label, or as in `predict_proba`.
+            No such label, data of classes, or as in `predict_proba`.
 
         Notes
         -----
         Audit samples of patients that the classifier was not trained on: it fails less on those it was.
         """
         images = check_data(data)
-        column = self._column(label, data.label_name)
+        if data.kind == "multilabel" and label is None:
+            column: Any = [self._column(name, name) for name in data.label_names]
+        else:
+            check_binary(data, "the predictions of one label")
+            column = self._column(label, data.label_name)
         proba = self._predict(images, batch_size, n_jobs, progress, consequence=LEFT_OUT)[:, column]
         return with_readable(data, proba)
 
@@ -316,7 +321,7 @@ def restore(argument: str, tensors: Mapping[str, Any], about: Mapping[str, Any],
 
 def with_readable(data: AuditData, proba: np.ndarray) -> AuditData:
     """Return the data with these probabilities, without the samples that have none."""
-    there = ~np.isnan(proba)
+    there = ~np.isnan(proba.reshape(len(proba), -1)).any(axis=1)
     return (data if there.all() else data.subset(there)).with_predictions(proba[there])
 
 

@@ -33,7 +33,7 @@ from mmaudit.classifiers._torch import (
     seeds,
     standardise,
 )
-from mmaudit.data import AuditData
+from mmaudit.data import AuditData, check_binary
 
 __all__ = ["train"]
 
@@ -90,7 +90,7 @@ def train(
         them. None: 112 for "small_cnn", 224 for the others.
     labels : None, array or DataFrame of shape (n_samples, n_labels), values 0, 1 and NaN
         What to learn; NaN is unknown and left out of the loss. A DataFrame has the index of `data.sample_id`, and its
-        columns name the labels. None: `data.y_true`, named `data.label_name`.
+        columns name the labels. None: `data.y_true`, one label or several, named as in `data.label_names`.
     weights : None, path or "imagenet"
         Where to start: a state dict (.safetensors, or .pth and .pt without code), whose last layer may be of another
         shape, or a file that a classifier was saved to. "imagenet" downloads torchvision's weights; nothing else uses
@@ -458,7 +458,9 @@ def _class_weights(labels: np.ndarray, balance: bool) -> np.ndarray:
 def _labels(data: AuditData, labels: Any) -> tuple[np.ndarray, list[str]]:
     """Return labels as float64 (n_samples, n_labels) with NaN for unknown, and their names."""
     if labels is None:
-        return data.y_true.astype(np.float64)[:, None], [data.label_name]
+        if data.kind == "multiclass":
+            check_binary(data, "training, which learns labels of 0 and 1")
+        return data.y_true.astype(np.float64).reshape(data.n_samples, -1), list(data.label_names)
     if isinstance(labels, pd.Series):
         labels = labels.to_frame(data.label_name if labels.name is None else labels.name)
     names = None

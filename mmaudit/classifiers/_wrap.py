@@ -16,7 +16,7 @@ from PIL import Image
 from mmaudit._errors import InputError, check_keywords, nearest
 from mmaudit.classifiers._classifier import LEFT_OUT, WITHOUT_PREDICTION, Classifier, with_readable
 from mmaudit.classifiers._images import FITS, as_images, check_data, check_int, check_readable, in_batches, read_square
-from mmaudit.data import AuditData
+from mmaudit.data import AuditData, check_binary
 
 __all__ = ["WrappedModel", "wrap"]
 
@@ -101,6 +101,7 @@ class WrappedModel:
             Without the samples whose image cannot be read; a warning says how many.
         """
         images = check_data(data)
+        check_binary(data, "a wrapped model, which gives one probability an image")
         return with_readable(data, self._predict(images, batch_size, n_jobs, progress, data.label_name, LEFT_OUT))
 
     def _predict(

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from mmaudit.data import AuditData, check_image_share, warn_high_depth
-from mmaudit.encoders._image import ImageTable, describe_images
+from mmaudit.encoders._image import ImageClusters, ImageTable, describe_images
 from mmaudit.encoders._metadata import MetadataEncoder
 from mmaudit.encoders._report import CONCEPTS, ReportEncoder, TermIndicator, label_terms, report_terms, restates_label
 
@@ -25,7 +25,7 @@ class Features:
     ----------
     embeddings : mapping of modality to ndarray of shape (n_samples, n_dimensions), float32
     table : DataFrame of shape (n_samples, n_columns)
-        Metadata, image statistics, and a boolean column for each report term.
+        Metadata, image statistics, clusters of images, and a boolean column for each report term.
     kinds : mapping of column name to {"metadata", "image", "report", "label_term"}
         Where a column is from; "label_term" restates the label and is shown, but never searched.
     """
@@ -48,6 +48,7 @@ def encode(
     *,
     fit_on: np.ndarray,
     min_count: int = 10,
+    images: ImageTable | None = None,
     random_state=None,
     n_jobs: int | None = None,
     progress: bool = False,
@@ -61,6 +62,8 @@ def encode(
         The discovery samples: vocabularies, scales and categories are learned from them only.
     min_count : int
         Discovery reports that must hold a term before a rule may speak of it.
+    images : ImageTable or None
+        What `describe_images` gave for these images before. None: they are read.
     random_state : int, RandomState or None
         Seed of the truncated SVD.
     n_jobs : int or None
@@ -76,7 +79,6 @@ def encode(
     embeddings: dict[str, np.ndarray] = dict(data.embeddings)
     tables: list[pd.DataFrame] = []
     kinds: dict[str, str] = {}
-    images = None
     metadata = data.metadata
     if metadata.shape[1]:
         tables.append(metadata.reset_index(drop=True))
@@ -84,7 +86,8 @@ def encode(
         if "metadata" not in embeddings:
             embeddings["metadata"] = MetadataEncoder().fit(metadata[fit_on]).transform(metadata)
     if data.images is not None:
-        images = describe_images(data.images, n_jobs=n_jobs, progress=progress)
+        if images is None:
+            images = describe_images(data.images, n_jobs=n_jobs, progress=progress)
         check_image_share(images.errors)
         if images.n_high_depth:
             warn_high_depth(images.n_high_depth, len(data.images))
@@ -93,6 +96,11 @@ def encode(
         tables.append(statistics)
         kinds |= dict.fromkeys(statistics.columns, "image")
         embeddings.setdefault("image", images.descriptors)
+    if "image" in embeddings:
+        clusters = ImageClusters(random_state=random_state).fit(embeddings["image"][fit_on])
+        groups = clusters.transform(embeddings["image"]).drop(columns=list(kinds), errors="ignore")
+        tables.append(groups)
+        kinds |= dict.fromkeys(groups.columns, "image")
     if data.reports is not None:
         # Two encoders read the reports, each twice: words are taken from the text once, and equal ones kept once.
         reports = [tuple(map(sys.intern, report_terms(text))) for text in data.reports]
@@ -100,7 +108,7 @@ def encode(
         if "report" not in embeddings:
             embeddings["report"] = ReportEncoder(random_state=random_state).fit(chosen).transform(reports)
         indicator = TermIndicator(min_count=min_count).fit(chosen)
-        restating = label_terms(data.label_name, data.label_terms)
+        restating = sorted({w for name in data.label_names for w in label_terms(name, data.label_terms)})
         holds = pd.DataFrame(indicator.transform(reports).toarray().astype(bool), columns=indicator.terms_)
         # Phrases first, then words, then concepts: of terms in the same reports, rules take the first one.
         terms = sorted(map(str, indicator.terms_), key=lambda t: (t.removeprefix("no ") in CONCEPTS, -t.count(" "), t))

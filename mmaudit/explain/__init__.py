@@ -1,5 +1,5 @@
 """Explainers: what sets a slice apart, in words; hypotheses, not causes."""
 
-from mmaudit.explain._describe import Trait, TraitFinder, describe, find_traits, sentence
+from mmaudit.explain._describe import SHARES, Trait, TraitFinder, describe, find_traits, metric_words, sentence
 
-__all__ = ["Trait", "TraitFinder", "describe", "find_traits", "sentence"]
+__all__ = ["SHARES", "Trait", "TraitFinder", "describe", "find_traits", "metric_words", "sentence"]

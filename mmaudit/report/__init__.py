@@ -9,6 +9,18 @@ from __future__ import annotations
 from mmaudit.report._card import render_markdown_card, render_text
 from mmaudit.report._films import film_strip, show
 from mmaudit.report._html import render_html, render_notebook
+from mmaudit.report._models import comparison_plot, null_plot, picture
 from mmaudit.report._plot import forest_plot
 
-__all__ = ["film_strip", "forest_plot", "render_html", "render_markdown_card", "render_notebook", "render_text", "show"]
+__all__ = [
+    "comparison_plot",
+    "film_strip",
+    "forest_plot",
+    "null_plot",
+    "picture",
+    "render_html",
+    "render_markdown_card",
+    "render_notebook",
+    "render_text",
+    "show",
+]

@@ -34,14 +34,29 @@ def render_markdown_card(summary: Mapping[str, Any]) -> str:
     findings = list(summary.get("findings") or [])
     overlap = "no patient is in both" if data.get("has_patient_id") else _NO_PATIENT_ID
     tried = len(summary.get("candidates") or [])
+    measure, targets = fmt.measure(summary), list(data.get("targets") or [])
+    several = len(targets) > 1
+    compared = f"The {measure.name} in a slice is compared with that of the rest of the samples"
+    if measure.name == "error rate":
+        compared = "Error rates are compared with the rest of the samples of the same label"
+    kind = "Class" if data.get("kind") == "multiclass" else "Label"
     lines = ["## Performance in subgroups", "", f"*{fmt.NOT_CLINICAL}*", "", f"**{_md(summary.get('headline'))}**", ""]
     if findings:
         lines += [
             "Numbers in this table come only from the confirmation patients, whom the search had not seen.",
             "",
             *_table(
-                ("Slice", "Kind of error", "In the slice", "Outside it", "Gap (95 % interval)", "Patients", "q"),
-                (_finding_row(row) for row in findings),
+                (
+                    *([kind] if several else []),
+                    "Slice",
+                    "Kind of error",
+                    "In the slice",
+                    "Outside it",
+                    "Gap (95 % interval)",
+                    "Patients",
+                    "q",
+                ),
+                ((*([_md(fmt.about(summary, r))] if several else []), *_finding_row(r, measure)) for r in findings),
             ),
             "",
             *(f"{k}. {_md(row.get('sentence') or row.get('description'))}" for k, row in enumerate(findings, 1)),
@@ -56,7 +71,14 @@ def render_markdown_card(summary: Mapping[str, Any]) -> str:
         _md(summary.get("detectable_sentence")),
         "",
     ]
-    if summary.get("detectable"):
+    if summary.get("detectable") and several:
+        shares, groups = fmt.detectable_of_several(summary["detectable"])
+        head = (
+            "Smallest gap found with 80 % power in a slice of",
+            *(f"{fmt.percent(share)} of patients" for share in shares),
+        )
+        lines += [*_table(head, ([_md(who), *map(_detectable_cell, cells)] for who, cells in groups)), ""]
+    elif summary.get("detectable"):
         lines += [
             *_table(
                 (
@@ -85,8 +107,7 @@ def render_markdown_card(summary: Mapping[str, Any]) -> str:
         f"{_people(data, 'confirmation')}; {overlap}.",
         f"- {fmt.amount(tried, 'candidate')} tried; all count in the correction (Benjamini-Hochberg, "
         f"alpha {_md(fmt.plain(settings.get('alpha')))}).",
-        "- Error rates are compared with the rest of the samples of the same label. Intervals resample patients, not "
-        "images.",
+        f"- {_md(compared)}. Intervals resample patients, not images.",
         "",
         "### Data",
         "",
@@ -138,14 +159,20 @@ def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> list[str]:
     ]
 
 
-def _finding_row(row: Mapping[str, Any]) -> tuple[str, ...]:
+def _detectable_cell(row: Mapping[str, Any] | None) -> str:
+    if row is None:
+        return fmt.DASH
+    return f"{fmt.size_points(row.get('gap'))} ({fmt.amount(row.get('n_patients'), 'patient')})"
+
+
+def _finding_row(row: Mapping[str, Any], measure: fmt.Measure) -> tuple[str, ...]:
     kind = fmt.error_type(row.get("error_type"))
     mark = " (unstable)" if fmt.unstable(row) else ""
     return (
         _md(row.get("description")) + mark,
         _md(kind.long_name),
-        fmt.percent(row.get("metric_inside")),
-        fmt.percent(row.get("metric_outside")),
+        fmt.measured(row.get("metric_inside"), measure),
+        fmt.measured(row.get("metric_outside"), measure),
         f"{fmt.points(row.get('gap'))} ({fmt.interval(row.get('ci_low'), row.get('ci_high'))})",
         fmt.count(row.get("n_patients")),
         fmt.p_value(row.get("q_value")).replace("<", "&lt;"),
@@ -162,7 +189,18 @@ def _data_rows(data: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
     who = fmt.count(data.get("n_patients"))
     yield "Patients", who if data.get("has_patient_id") else f"{who} (no patient id: each sample counted as one)"
     yield "Samples", fmt.count(data.get("n_samples"))
-    yield "Label", f"{_md(data.get('label_name'))} ({fmt.count(data.get('n_positive'))} positive)"
+    targets = list(data.get("targets") or [])
+    if len(targets) > 1:
+        for target in targets:
+            rates = f"missed {fmt.percent(target.get('false_negative_rate'))}"
+            rates += f", false alarms {fmt.percent(target.get('false_positive_rate'))}"
+            counts = f"{fmt.count(target.get('n_positive'))} of {fmt.count(target.get('n_known'))}"
+            yield (
+                "Class" if data.get("kind") == "multiclass" else "Label",
+                f"{_md(target.get('name'))}: {counts}, {rates}",
+            )
+    else:
+        yield "Label", f"{_md(data.get('label_name'))} ({fmt.count(data.get('n_positive'))} positive)"
     yield "Error rate, all samples", fmt.percent(data.get("error_rate"))
     yield "Used", _md(fmt.plain(data.get("modalities")))
     for key, value in (data.get("card") or {}).items():

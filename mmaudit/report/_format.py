@@ -61,6 +61,46 @@ def error_type(name: Any) -> ErrorType:
     return ERROR_TYPES["mixed"]._replace(name=words, long_name=words)
 
 
+class Measure(NamedTuple):
+    """What was compared inside and outside a slice, and how it is shown."""
+
+    name: str
+    greater_is_better: bool
+    is_share: bool
+
+
+def measure(summary: Mapping[str, Any]) -> Measure:
+    """Return what the audit compared; the error rate unless its settings name another metric."""
+    from mmaudit.explain import SHARES, metric_words  # loads scikit-learn, which reading a saved audit does not need
+
+    settings = summary.get("settings") or {}
+    name = clean(settings.get("metric") or "error_rate")
+    return Measure(metric_words(name), bool(settings.get("greater_is_better")), name in SHARES)
+
+
+def measured(value: Any, of: Measure) -> str:
+    """Return a value of a metric: a share as a percentage, others with two decimals."""
+    return percent(value) if of.is_share else probability(value)
+
+
+def about(summary: Mapping[str, Any], row: Mapping[str, Any]) -> str:
+    """Return the label or class that a slice is about, where the audit was of several; else ""."""
+    return clean(row.get("target")) if len((summary.get("data") or {}).get("targets") or []) > 1 else ""
+
+
+def detectable_of_several(rows: Sequence[Mapping[str, Any]]) -> tuple[list[float], list[tuple[str, list[Any]]]]:
+    """Return slice sizes, as shares, and a row of detectable gaps by size for each label or class, with and without it.
+
+    A cell is a row of `AuditResult.detectable`, or None where that size was too small to be confirmed.
+    """
+    shares = sorted({row["share"] for row in rows})
+    groups: dict[str, dict[float, Any]] = {}
+    for row in rows:
+        who = f"{clean(row['target'])}, {'with it' if row['label'] == 1 else 'without it'}"
+        groups.setdefault(who, {})[row["share"]] = row
+    return shares, [(who, [by_share.get(share) for share in shares]) for who, by_share in groups.items()]
+
+
 def clean(text: Any) -> str:
     """Return `text` as a string without control, direction-override and surrogate characters."""
     return "" if text is None else _UNPRINTABLE.sub("\ufffd", str(text))
@@ -211,12 +251,15 @@ def unstable(row: Mapping[str, Any]) -> bool:
     return found is not None and found < STABLE_FROM
 
 
-def not_confirmed_because(row: Mapping[str, Any], alpha: Any) -> str:
-    """Return, for a candidate that is no finding, what its confirmation numbers say."""
+def not_confirmed_because(row: Mapping[str, Any], alpha: Any, of: Measure | None = None) -> str:
+    """Return, for a candidate that is no finding, what its confirmation numbers say; `of` None: of the error rate."""
     gap, q, level = number(row.get("gap")), number(row.get("q_value")), number(alpha)
     if gap is None:
         return "not enough confirmation patients to measure it"
-    if gap <= 0:
+    if of is not None and of.name != "error rate":
+        if gap >= 0 if of.greater_is_better else gap <= 0:
+            return f"no worse {of.name} than outside it among the confirmation patients"
+    elif gap <= 0:
         return "no more errors than outside it among the confirmation patients"
     if q is not None and level is not None and q > level:
         return f"q = {p_value(q)}, above {level:g}"

@@ -46,35 +46,50 @@ def render_html(summary: Mapping[str, Any]) -> str:
     str
         The page. It holds the sample ids and thumbnails that are in `summary`; share it as you may share those.
     """
-    findings, others = _ranked(summary)
+    findings, repeats, others = _ranked(summary)
     return (
         _environment()
         .get_template("report.html.jinja")
-        .render(s=summary, findings=findings, others=others, slices=_in_order(summary), forest=_Scale(summary))
+        .render(
+            s=summary,
+            findings=findings,
+            repeats=repeats,
+            others=others,
+            slices=_in_order(summary),
+            forest=_Scale(summary),
+            measure=fmt.measure(summary),
+            several=len((summary.get("data") or {}).get("targets") or []) > 1,
+        )
     )
 
 
 def render_notebook(summary: Mapping[str, Any]) -> str:
     """Return the findings as a compact HTML fragment in the colours of the notebook it is shown in."""
-    findings, others = _ranked(summary)
-    return _environment().get_template("notebook.html.jinja").render(s=summary, findings=findings, others=others)
+    findings, repeats, others = _ranked(summary)
+    template = _environment().get_template("notebook.html.jinja")
+    return template.render(s=summary, findings=findings, repeats=repeats, others=others)
 
 
 def _in_order(summary: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return every slice once, in ranked order, with the anchor of its card."""
+    """Return every slice once, in ranked order, with the anchor of its card, what it is about and what was measured."""
     by_id: dict[Any, dict[str, Any]] = {}
     for row in [*(summary.get("candidates") or []), *(summary.get("findings") or [])]:
         by_id[row.get("slice_id")] = {**by_id.get(row.get("slice_id"), {}), **row}
-    return [{**row, "rank": k, "anchor": f"slice-{k}"} for k, row in enumerate(by_id.values(), 1)]
+    measure = fmt.measure(summary)
+    return [
+        {**row, "rank": k, "anchor": f"slice-{k}", "about": fmt.about(summary, row), "measure": measure}
+        for k, row in enumerate(by_id.values(), 1)
+    ]
 
 
-def _ranked(summary: Mapping[str, Any]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Return the findings and the other candidates."""
-    confirmed = {row.get("slice_id") for row in summary.get("findings") or []}
+def _ranked(summary: Mapping[str, Any]) -> tuple[list[dict[str, Any]], list[dict[str, Any]], list[dict[str, Any]]]:
+    """Return the findings, those that say the same in other words, and the other candidates."""
+    found, again = ({row.get("slice_id") for row in summary.get(key) or []} for key in ("findings", "repeats"))
     rows = _in_order(summary)
     return (
-        [row for row in rows if row.get("slice_id") in confirmed],
-        [row for row in rows if row.get("slice_id") not in confirmed],
+        [row for row in rows if row.get("slice_id") in found],
+        [row for row in rows if row.get("slice_id") in again],
+        [row for row in rows if row.get("slice_id") not in found | again],
     )
 
 
@@ -160,7 +175,9 @@ def _environment() -> Environment:
         "absent": fmt.absent,
         "amount": fmt.amount,
         "error_type": fmt.error_type,
+        "detectable_of_several": fmt.detectable_of_several,
         "image_uri": _image_uri,
+        "measured": fmt.measured,
         "n": fmt.count,
         "percent": fmt.percent,
         "plain": fmt.plain,

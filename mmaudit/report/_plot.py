@@ -58,7 +58,9 @@ def forest_plot(summary: Mapping[str, Any], ax: Axes | None = None) -> Axes:
         _draw_row(ax, y, row)
     ax.set_yticks(range(len(rows)))
     # A dollar sign in a description is a dollar sign: without parse_math=False it would start a formula.
-    ax.set_yticklabels([_label(row) for row in rows], fontsize="small", color=_INK, parse_math=False)
+    ax.set_yticklabels(
+        [_label(row, fmt.about(summary, row)) for row in rows], fontsize="small", color=_INK, parse_math=False
+    )
     ax.set_ylim(len(rows) - 0.4, -0.6)
     ax.tick_params(axis="y", length=0)
     ax.tick_params(axis="x", labelsize="small")
@@ -94,8 +96,9 @@ def _draw_row(ax: Axes, y: int, row: Mapping[str, Any]) -> None:
     )
 
 
-def _label(row: Mapping[str, Any]) -> str:
-    lines = textwrap.wrap(fmt.one_line(row.get("description")), _LABEL_WIDTH, max_lines=_LABEL_LINES, placeholder=" …")
+def _label(row: Mapping[str, Any], about: str) -> str:
+    text = f"{about}: {row.get('description')}" if about else row.get("description")
+    lines = textwrap.wrap(fmt.one_line(text), _LABEL_WIDTH, max_lines=_LABEL_LINES, placeholder=" …")
     return "\n".join(lines) or fmt.DASH
 
 

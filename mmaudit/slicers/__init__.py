@@ -3,6 +3,7 @@
 from mmaudit.slicers._mixture import MixtureSlicer
 from mmaudit.slicers._portfolio import Portfolio, Slice
 from mmaudit.slicers._predicates import Predicate, Rule
+from mmaudit.slicers._risk import RiskSlicer
 from mmaudit.slicers._rules import RuleSlicer
 
-__all__ = ["MixtureSlicer", "Portfolio", "Predicate", "Rule", "RuleSlicer", "Slice"]
+__all__ = ["MixtureSlicer", "Portfolio", "Predicate", "RiskSlicer", "Rule", "RuleSlicer", "Slice"]

@@ -1,33 +1,34 @@
-"""The default slicer: rules and mixtures over every modality, pooled, thinned and ranked."""
+"""The default slicer: rules and regions of risk over every modality, pooled, merged and ranked."""
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from sklearn.base import BaseEstimator
-from sklearn.decomposition import PCA
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from mmaudit.data import MODALITIES
+from mmaudit.data import MODALITIES, Target
 from mmaudit.encoders import Features
-from mmaudit.slicers._mixture import MixtureSlicer
-from mmaudit.slicers._predicates import Predicate, Rule
-from mmaudit.slicers._rules import LABELS, RuleSlicer, n_rules_of
+from mmaudit.slicers._predicates import Rule
+from mmaudit.slicers._risk import MODELS, RiskSlicer
+from mmaudit.slicers._rules import LABELS, RuleSlicer
 from mmaudit.slicers._scores import Scorer
+from mmaudit.slicers._spaces import Spaces
 
 __all__ = ["Portfolio", "Slice"]
 
-
-FOLDS = (None, 0, 1)
-# Every candidate taken to confirmation makes it harder to confirm the others. One whose lower bound is below -0.1, and
-# 0.2 below that of the best, is not taken. Chosen on seeds 0 to 19 of tests/bench/simulated.py, reported on others.
-WEAK_BOUND, WEAK_AGAINST_BEST = -0.1, 0.2
-OWN_SHARE = 0.5  # of its gap, that a candidate must keep on the samples which better candidates leave over
+# The bound of a gap is one that chance alone exceeds this often in the whole search of a kind. It only ranks: what is
+# true is for the confirmation samples to say. 0.05 to 5 gave the same within noise (tune half of `mmaudit benchmark`).
+LEVEL = 1.0
+ALIKE = 0.5  # Jaccard index in discovery from which two candidates are one; at 0.8 the list fills with one failure
+OWN_SHARE = 0.5  # of its gap, that a candidate keeps on samples which better ones leave over, to be something new
+SAME_GAP = 0.8  # of the gap of a region of risk, that a rule needs to take its place
+RULES_PER_SLICE = 6
+SURE = 0.9  # belief that a sample where a rule holds belongs to the failing group, before its errors are looked at
+LEAST_BELIEF = 0.1  # of a sample that lies anywhere, and one less this, at most
 
 
 @dataclass(frozen=True)
@@ -36,40 +37,65 @@ class Slice:
 
     Attributes
     ----------
-    slicer : {"rules", "mixture"}
+    slicer : {"rules", "risk"}
         What found it.
     modality : str
         The modalities it was found in, joined by "+".
+    target : int
+        Position of the target whose errors it is about.
     label : {0, 1, None}
         The label within which errors are compared; samples of the other are no members. None: both.
     rule : Rule or None
         What makes a member, where that can be said.
-    component : int
-        Column of the slicer's `transform`.
     n_tried : int
         Groups of its kind that were looked at; the lower bound of its gap is at a level divided by this.
-    fold : {0, 1, None}
-        The half of the discovery patients that a mixture was fitted on; its gap is judged on the other half. None:
-        all of them, for what was not fitted to errors.
+    model : str
+        Of a region of risk: the kind of model. "" for rules.
+    component : int
+        Of a region of risk: column of the model's `transform`.
+    gap, bound : float in [-1, 1]
+        Error rate inside minus outside in discovery, and its lower bound.
+    error_inside, error_outside : float in [0, 1]
+        Error rates in discovery; of a region of risk, on samples of patients that its model had not seen.
     """
 
     slicer: str
     modality: str
+    target: int
     label: int | None
     rule: Rule | None
-    component: int
     n_tried: int
-    fold: int | None
+    model: str = ""
+    component: int = 0
+    gap: float = 0.0
+    bound: float = 0.0
+    error_inside: float = 0.5
+    error_outside: float = 0.5
+
+
+@dataclass
+class _Pool:
+    """Candidates for one target: who is a member, and who counts as one when the gap is judged."""
+
+    scorer: Scorer
+    slices: list[Slice] = field(default_factory=list)
+    members: list[np.ndarray] = field(default_factory=list)
+    judged: list[np.ndarray] = field(default_factory=list)
+
+    def add(self, found: Slice, members: np.ndarray, judged: np.ndarray) -> None:
+        in_label = self.scorer.in_label(found.label)
+        self.slices.append(found)
+        self.members.append(members & in_label)
+        self.judged.append(judged & in_label)
 
 
 class Portfolio(BaseEstimator):
-    """Candidates of `RuleSlicer` on all columns and of `MixtureSlicer` on each modality and on all of them.
+    """Candidates of `RuleSlicer` on all columns and of `RiskSlicer` on each modality and on all of them together.
 
-    Each mixture is fitted three times: on the embeddings of all discovery patients, and with their errors on either
-    half of them; then its components are judged on the other half.
-
-    Candidates are ranked by a lower bound of their gap. The next one is always the best on the samples that those
-    before it do not cover, so that the same failure does not fill the list in ten wordings.
+    Rules find what is written down, in words that say what it is. Regions of risk find what is written nowhere. No
+    modality drowns another, since each is searched by itself as well; all candidates are ranked together by a lower
+    bound of their gap, and of two that are alike (Jaccard index of 0.5 or more) the better one is kept. A rule stands
+    for a region of risk that is nearly the same samples (0.8).
 
     Parameters
     ----------
@@ -77,26 +103,28 @@ class Portfolio(BaseEstimator):
         Candidates kept at most.
     modalities : sequence of {"image", "report", "metadata"}
         What to search.
-    n_components : int or None
-        Components of a mixture. None: one for each 30 samples, between 5 and 25.
+    labels : sequence of {0, 1, None}
+        Labels to search slices within; None: over both.
     n_dimensions : int
-        Principal components kept of each embedding; for the fused mixture, half as many of each, so that no
-        modality has more say for having more dimensions.
+        Principal components kept of each embedding.
+    max_predicates : {1, 2, 3}
+        Longest rule.
     min_patients : int
         Patients that a candidate must have inside and outside, in discovery.
-    threshold : float in (0, 1)
-        Probability from which the classifier says 1.
-    alpha : float in (0, 1)
-        Level of the lower bounds.
     random_state : int, RandomState or None
         Seed. None: another each time.
 
     Attributes
     ----------
     slices_ : list of Slice
-        Best first.
+        Those that tell something new first, best first; then the same failures in other words.
     n_tried_ : int
         Groups looked at before the candidates were chosen.
+
+    Notes
+    -----
+    The gap of a region of risk is that of out-of-fold members, so that it is no better for having been fitted to
+    errors; the gap of a rule is the best of many, and its bound is lower the more were tried.
     """
 
     def __init__(
@@ -104,198 +132,240 @@ class Portfolio(BaseEstimator):
         n_slices: int = 10,
         *,
         modalities: Sequence[str] = MODALITIES,
-        n_components: int | None = None,
+        labels: Sequence[int | None] = LABELS,
         n_dimensions: int = 16,
+        max_predicates: int = 2,
         min_patients: int = 8,
-        threshold: float = 0.5,
-        alpha: float = 0.05,
         random_state=None,
     ) -> None:
         self.n_slices = n_slices
         self.modalities = modalities
-        self.n_components = n_components
+        self.labels = labels
         self.n_dimensions = n_dimensions
+        self.max_predicates = max_predicates
         self.min_patients = min_patients
-        self.threshold = threshold
-        self.alpha = alpha
         self.random_state = random_state
 
-    def fit(self, features: Features, y, *, y_proba, groups=None) -> Portfolio:
+    def fit(self, features: Features, targets: Sequence[Target], *, groups=None) -> Portfolio:
         """Search the discovery samples.
 
         Parameters
         ----------
         features : Features of n_samples
-        y : array of shape (n_samples,), 0 or 1
-        y_proba : array of shape (n_samples,), float in [0, 1]
+        targets : sequence of Target
+            What the classifier answers, of the same samples; all are searched, and ranked together.
         groups : array of shape (n_samples,) or None
             Patient of each sample. None: each sample is a patient.
         """
         rng = check_random_state(self.random_state)
-        scorer = Scorer.from_predictions(y, y_proba, groups, self.threshold)
-        # Drawn, not taken from the order of ids, which may follow site or time.
-        half = rng.permutation(int(scorer.patient.max()) + 1) % 2
-        half = half[scorer.patient]
+        n_samples = len(features.table)
+        patient = np.arange(n_samples) if groups is None else np.asarray(groups, dtype=str)
+        self._spaces = Spaces(features, self.modalities, self.n_dimensions, rng)
+        self._models: dict[tuple[str, int, str], RiskSlicer] = {}
         self.n_tried_ = 0
-        pool: list[Slice] = []
-        masks: list[np.ndarray] = []
-        self._columns = features.columns(self.modalities)
-        self._fit_rules(features, y, y_proba, groups, scorer, pool, masks)
-        self._fit_mixtures(features, y, y_proba, scorer, half, rng, pool, masks)
-        self.slices_ = [pool[i] for i in self._choose(pool, masks, scorer, half)]
+        spaces = self._spaces.transform(features)
+        pools = []
+        for position, target in enumerate(targets):
+            pool = _Pool(Scorer.from_target(target, patient))
+            known = np.flatnonzero(target.y_true >= 0)
+            self._add_rules(pool, features, position, target, known, len(targets))
+            self._add_risks(pool, spaces, position, target, known, len(targets), rng)
+            pools.append(pool)
+        self.slices_ = self._choose(pools)
         return self
 
-    def membership(self, features: Features, y) -> np.ndarray:
+    def membership(self, features: Features, targets: Sequence[Target]) -> np.ndarray:
         """Return membership of shape (n_samples, n_slices_found), float32 in [0, 1].
 
-        It depends on the features and, for slices within one label, on the label; never on the prediction. Samples
-        at 0.5 and above are members.
+        Samples at 0.5 and above are members. Who is one depends on the features and, for slices within one label, on
+        the label; never on the prediction. How strong a member is does depend on it: one that the classifier got
+        wrong is likelier to be of the group that it fails on than one that it got right, and comes first.
         """
         check_is_fitted(self, "slices_")
+        spaces = self._spaces.transform(features)
+        strengths: dict[tuple[str, int, str], np.ndarray] = {}
         columns = []
-        posteriors = {}
         for found in self.slices_:
             if found.rule is not None:
-                strength = found.rule.holds(features.table).astype(np.float32)
+                belief = np.where(found.rule.holds(features.table), SURE, 1 - SURE)
             else:
-                key = (found.modality, found.fold)
-                if key not in posteriors:
-                    posteriors[key] = self._mixtures[key].transform(self._space(features, found.modality))
-                strength = posteriors[key][:, found.component]
-            if found.label is not None:
-                strength = strength * (np.asarray(y) == found.label)
-            columns.append(strength)
+                key = (found.modality, found.target, found.model)
+                if key not in strengths:
+                    strengths[key] = self._models[key].transform(spaces[found.modality])
+                belief = strengths[key][:, found.component].astype(np.float64)
+            columns.append(_membership(belief, targets[found.target], found))
         shape = (len(features.table), len(columns))
         return np.stack(columns, axis=1).astype(np.float32) if columns else np.zeros(shape, dtype=np.float32)
 
-    def _fit_rules(self, features, y, y_proba, groups, scorer, pool, masks) -> None:
-        self._predicates: list[Predicate] = []
-        if not self._columns:
-            return
-        table = features.table[self._columns]
-        slicer = RuleSlicer(
-            min_patients=self.min_patients, threshold=self.threshold, alpha=self.alpha, n_rules=6 * self.n_slices
-        ).fit(table, y, y_proba=y_proba, groups=groups)
-        self._predicates = slicer.predicates_
-        self.n_tried_ += slicer.n_tried_
-        for k, (rule, label) in enumerate(zip(slicer.rules_, slicer.labels_, strict=True)):
-            kinds = {features.kinds[p.column] for p in rule.predicates}
-            modality = "+".join(m for m in MODALITIES if m in kinds)
-            n_tried = slicer.n_tried_of_length_[len(rule.predicates)]
-            pool.append(Slice("rules", modality, label, rule, k, n_tried, None))
-            masks.append(rule.holds(table) & scorer.in_label(label))
+    def _add_rules(self, pool: _Pool, features: Features, position: int, target: Target, known, n_targets: int) -> None:
+        for searched in self._sets_of_modalities(features):
+            table = features.table[features.columns(searched)]
+            slicer = RuleSlicer(
+                self.max_predicates,
+                n_rules=RULES_PER_SLICE * self.n_slices,
+                min_patients=self.min_patients,
+                alpha=LEVEL,
+            ).fit(
+                table.iloc[known],
+                target.y_true[known],
+                y_proba=target.says[known].astype(float),
+                groups=pool.scorer.patient[known],
+            )
+            self.n_tried_ += slicer.n_tried_
+            for rule, label in zip(slicer.rules_, slicer.labels_, strict=True):
+                kinds = {features.kinds[p.column] for p in rule.predicates}
+                if label not in self.labels or (len(searched) > 1 and len(kinds) == 1):
+                    continue  # one modality alone has been searched by itself
+                modality = "+".join(m for m in MODALITIES if m in kinds)
+                n_tried = n_targets * slicer.n_tried_of_length_[len(rule.predicates)]
+                holds = rule.holds(table)
+                pool.add(Slice("rules", modality, position, label, rule, n_tried), holds, holds)
 
-    def _fit_mixtures(self, features, y, y_proba, scorer, half, rng, pool, masks) -> None:
-        self._mixtures: dict[tuple[str, int | None], MixtureSlicer] = {}
-        self._reductions: dict[str, PCA] = {}
-        present = [m for m in MODALITIES if m in self.modalities and m in features.embeddings]
-        n_samples = len(features.table)
-        for modality in present:
-            X = features.embeddings[modality]
-            n_dimensions = min(self.n_dimensions, X.shape[1], max(2, n_samples // 20))
-            reduction = PCA(n_dimensions, random_state=rng, svd_solver="randomized" if X.shape[1] > 64 else "full")
-            with np.errstate(invalid="ignore", divide="ignore"):  # a constant embedding has no variance to share out
-                self._reductions[modality] = reduction.fit(X)
-        spaces = present + (["+".join(present)] if len(present) > 1 else [])
-        n_components = self.n_components or int(np.clip(n_samples // 30, 5, 25))
-        for space in spaces:
-            # A component can be as peculiar as any rule on its modalities, and is no easier to believe.
-            of_space = [p for p in self._predicates if features.kinds[p.column] in space.split("+")]
-            n_groups = len(LABELS) * len(FOLDS) * len(spaces) * n_components
-            n_tried = max(n_groups, n_rules_of(len(of_space), 2))
-            X = self._space(features, space)
-            for fold in FOLDS:
-                rows = _rows(half, fold, fitted=True)
-                mixture = MixtureSlicer(n_components, reg_covar=1e-3, random_state=rng)
-                if fold is None:
-                    mixture.set_params(label_weight=0, proba_weight=0)
-                with warnings.catch_warnings():
-                    # A slice is judged by its gap, not by whether the mixture came to rest.
-                    warnings.simplefilter("ignore", ConvergenceWarning)
-                    mixture.fit(X[rows], y[rows], y_proba=y_proba[rows])
-                self._mixtures[space, fold] = mixture
-                member = mixture.transform(X).T >= 0.5
-                self.n_tried_ += len(LABELS) * len(member)
-                counts, _ = scorer.group(member)
-                for label in LABELS:
-                    in_label = scorer.in_label(label)
-                    for k in np.flatnonzero(scorer.comparable(counts, label, self.min_patients)):
-                        inside, outside = member[k] & in_label, ~member[k] & in_label
-                        if min(scorer.n_patients(inside), scorer.n_patients(outside)) >= self.min_patients:
-                            pool.append(Slice("mixture", space, label, None, int(k), n_tried, fold))
-                            masks.append(inside)
+    def _sets_of_modalities(self, features: Features) -> list[tuple[str, ...]]:
+        """Return each modality, and all together: the searches that are made, each with a level of its own."""
+        alone = [(m,) for m in MODALITIES if m in self.modalities and features.columns([m])]
+        return alone + ([tuple(m for (m,) in alone)] if len(alone) > 1 else [])
 
-    def _space(self, features: Features, space: str) -> np.ndarray:
-        modalities = space.split("+")
-        parts = []
-        for modality in modalities:
-            reduction = self._reductions[modality]
-            X = reduction.transform(features.embeddings[modality]).astype(np.float64)
-            if len(modalities) > 1:
-                X = X[:, : max(1, self.n_dimensions // 2)]
-            # One scale for the modality: its dimensions keep their proportions, its units are gone.
-            parts.append(X / max(np.sqrt(reduction.explained_variance_[0]), 1e-9))
-        return np.concatenate(parts, axis=1)
+    def _add_risks(self, pool: _Pool, spaces, position: int, target: Target, known, n_targets: int, rng) -> None:
+        n_tried = n_targets * len(spaces) * len(MODELS) * len(LABELS)
+        for space, X in spaces.items():
+            for model in MODELS:
+                slicer = RiskSlicer(model, n_dimensions=None, random_state=rng)
+                out_of_fold = np.zeros((len(LABELS), len(X)), dtype=bool)
+                strength = slicer.fit_transform(
+                    X[known],
+                    target.y_true[known],
+                    y_proba=target.says[known].astype(float),
+                    groups=pool.scorer.patient[known],
+                )
+                out_of_fold[: strength.shape[1], known] = strength.T >= 0.5
+                self._models[space, position, model] = slicer
+                self.n_tried_ += strength.shape[1]
+                members = slicer.transform(X).T >= 0.5
+                for k, label in enumerate(slicer.labels_):
+                    if label in self.labels:
+                        found = Slice("risk", space, position, label, None, n_tried, model, k)
+                        pool.add(found, members[k], out_of_fold[k])
 
-    def _choose(self, pool: list[Slice], masks: list[np.ndarray], scorer: Scorer, half: np.ndarray) -> list[int]:
-        """Return positions in the pool, best first, each judged on the samples that those before leave over."""
-        if not pool:
-            return []
-        members = np.array(masks)
-        everyone = np.ones(len(scorer.y), dtype=bool)
-        gap, bound = self._judge(pool, members, scorer, half, everyone)
-        weakest = min(WEAK_BOUND, bound.max() - WEAK_AGAINST_BEST)
-        left = everyone.copy()
-        chosen: list[int] = []
-        while len(chosen) < self.n_slices:
-            own_gap, score = self._judge(pool, members, scorer, half, left)
-            # A candidate whose gap is mostly that of samples already covered is the same failure in other words.
-            score[(score < weakest) | (gap <= 0) | (own_gap < OWN_SHARE * gap)] = -np.inf
-            score[chosen] = -np.inf
-            for k in np.argsort(-score, kind="stable"):
-                if score[k] == -np.inf:
-                    return chosen
-                if scorer.n_patients(members[k] & left) >= self.min_patients:
-                    chosen.append(int(k))
-                    left &= ~members[k]
-                    break
-            else:
-                return chosen
-        return chosen
+    def _choose(self, pools: Sequence[_Pool]) -> list[Slice]:
+        """Return the slices with the highest bounds, no two of one target alike.
 
-    def _judge(self, pool: list[Slice], members: np.ndarray, scorer: Scorer, half: np.ndarray, left: np.ndarray):
-        """Return the gap of each candidate and its lower bound on the samples left, -inf where they are too few.
-
-        What was fitted to errors is judged on the half of the patients that it was not fitted on, and no better than
-        on all of them, lest a lucky half put it first.
+        A region of risk that is much the same as a rule in words gives its place to the rule: who reads it knows what
+        it is, and it holds for the same samples elsewhere.
         """
-        gap, score = self._bounds(pool, members, scorer, left, self.min_patients)
-        for fold in FOLDS[1:]:
-            here = np.flatnonzero([found.fold == fold for found in pool])
-            if len(here):
-                rows = left & _rows(half, fold, fitted=False)
-                those = [pool[k] for k in here]
-                unseen = self._bounds(those, members[here], scorer, rows, (self.min_patients + 1) // 2)
-                gap[here], score[here] = np.minimum(gap[here], unseen[0]), np.minimum(score[here], unseen[1])
-        return gap, score
+        candidates: list[_Candidate] = []
+        for pool in pools:
+            judged = _judge(pool.slices, pool.judged, pool.scorer, self.min_patients)
+            candidates += [
+                _Candidate(*found) for found in zip(judged, pool.members, pool.judged, strict=True) if found[0].gap > 0
+            ]
+        candidates.sort(key=lambda c: -c.found.bound)
+        chosen: list[_Candidate] = []
+        for candidate in candidates:
+            if len(chosen) == self.n_slices:
+                break
+            if any(_alike(candidate, better) for better in chosen):
+                continue
+            if candidate.found.rule is None:
+                rules = (
+                    other
+                    for other in candidates
+                    if other.in_words
+                    and other.found.gap >= SAME_GAP * candidate.found.gap
+                    and _alike(other, candidate)
+                    and not any(_alike(other, better) for better in chosen)
+                )
+                candidate = next(rules, candidate)
+            chosen.append(candidate)
+        return [c.found for c in _new_first(chosen, [pool.scorer for pool in pools], self.min_patients)]
 
-    def _bounds(self, pool: list[Slice], members: np.ndarray, scorer: Scorer, rows: np.ndarray, least: int):
-        gap, score = np.full(len(pool), -np.inf), np.full(len(pool), -np.inf)
-        if not rows.any():
-            return gap, score
-        part = replace(scorer, y=scorer.y[rows], error=scorer.error[rows], patient=scorer.patient[rows])
-        counts, errors = part.group(members[:, rows])
-        n_tried = np.array([found.n_tried for found in pool])
-        for label in LABELS:
-            p_in, _, p_out, _ = part.rates(counts, errors, label)
-            bound = part.bound(counts, errors, label, n_tried, self.alpha)
-            usable = part.comparable(counts, label, least) & np.array([found.label == label for found in pool])
-            gap[usable], score[usable] = (p_in - p_out)[usable], bound[usable]
-        return gap, score
+
+@dataclass(frozen=True)
+class _Candidate:
+    """A slice, who is a member, and who counts as one when the gap is judged."""
+
+    found: Slice
+    members: np.ndarray
+    judged: np.ndarray
+
+    @property
+    def in_words(self) -> bool:
+        return self.found.rule is not None and "image" not in self.found.modality
 
 
-def _rows(half: np.ndarray, fold: int | None, *, fitted: bool) -> np.ndarray:
-    """Return the samples that a mixture is fitted on, or those its components are judged on."""
-    if fold is None:
-        return np.ones(len(half), dtype=bool)
-    return (half == fold) == fitted
+def _new_first(chosen: list[_Candidate], scorers: list[Scorer], min_patients: int) -> list[_Candidate]:
+    """Return the candidates in the order of what each tells that those before it have not told.
+
+    Next is always the one with the highest bound on the samples that those before it leave over. At the end come, by
+    their bounds, those that keep less than half of their gap there: the same failures in other words.
+    """
+    scorers = list(scorers)
+    waiting, told = list(chosen), []
+    while waiting:
+        best, best_bound = None, -np.inf
+        for candidate in waiting:
+            of = candidate.found.target
+            own = _judge([candidate.found], [candidate.judged], scorers[of], min_patients)[0]
+            if own.gap >= OWN_SHARE * candidate.found.gap and own.bound > best_bound:
+                best, best_bound = candidate, own.bound
+        if best is None:
+            break
+        told.append(best)
+        waiting = [c for c in waiting if c is not best]
+        left = scorers[best.found.target]
+        scorers[best.found.target] = replace(left, y=np.where(best.members, -1, left.y))
+    return told + waiting
+
+
+def _alike(one: _Candidate, other: _Candidate) -> bool:
+    """Return whether two candidates for one target have much the same members."""
+    if one.found.target != other.found.target:
+        return False
+    either = (one.members | other.members).sum()
+    return bool((one.members & other.members).sum() >= ALIKE * max(either, 1))
+
+
+def _judge(found_slices: list[Slice], members: list[np.ndarray], scorer: Scorer, min_patients: int) -> list[Slice]:
+    """Return the slices with their gaps and bounds; a gap of -1 where there is too little to compare."""
+    if not found_slices:
+        return []
+    judged = np.array(members)
+    counts, errors = scorer.group(judged)
+    n_tried = np.array([found.n_tried for found in found_slices])
+    slices = list(found_slices)
+    for label in LABELS:
+        p_in, _, p_out, _ = scorer.rates(counts, errors, label)
+        bound = scorer.bound(counts, errors, label, n_tried, LEVEL)
+        enough = scorer.comparable(counts, label, min_patients)
+        in_label = scorer.in_label(label)
+        for k, found in enumerate(found_slices):
+            if found.label != label:
+                continue
+            inside, outside = judged[k] & in_label, ~judged[k] & in_label
+            if not enough[k] or min(scorer.n_patients(inside), scorer.n_patients(outside)) < min_patients:
+                slices[k] = replace(found, gap=-1.0, bound=-1.0)
+                continue
+            slices[k] = replace(
+                found,
+                gap=float(p_in[k] - p_out[k]),
+                bound=float(bound[k]),
+                error_inside=float(p_in[k]),
+                error_outside=float(p_out[k]),
+            )
+    return slices
+
+
+def _membership(belief: np.ndarray, target: Target, found: Slice) -> np.ndarray:
+    """Return the belief that a sample belongs to the failing group, its errors counted in by Bayes' rule.
+
+    `belief` in [0, 1] is that from features alone. The result is on the same side of 0.5: errors order members, and
+    order others, but make nobody a member.
+    """
+    compared = target.y_true >= 0 if found.label is None else target.y_true == found.label
+    inside = float(np.clip(found.error_inside, 0.02, 0.98))
+    outside = float(np.clip(min(found.error_outside, found.error_inside), 0.02, 0.98))
+    before = LEAST_BELIEF + (1 - 2 * LEAST_BELIEF) * belief
+    if_inside = before * np.where(target.error, inside, 1 - inside)
+    if_outside = (1 - before) * np.where(target.error, outside, 1 - outside)
+    posterior = if_inside / (if_inside + if_outside)
+    return np.where(belief >= 0.5, 0.5 + 0.5 * posterior, 0.499 * posterior) * compared

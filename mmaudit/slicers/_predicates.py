@@ -24,6 +24,7 @@ _PHRASES = {
 
 
 NEGATIVE = ("!=", "lacks")
+LIMITS = ("<=", ">")
 
 
 @dataclass(frozen=True)
@@ -59,9 +60,13 @@ class Predicate:
         with np.errstate(invalid="ignore"):
             return values <= self.value if self.operator == "<=" else values > self.value
 
+    @property
+    def value_text(self) -> str:
+        """The value as it is printed."""
+        return f"{self.value:g}" if isinstance(self.value, float) else str(self.value)
+
     def __str__(self) -> str:
-        value = f"{self.value:g}" if isinstance(self.value, float) else self.value
-        return _PHRASES[self.operator].format(column=self.column, value=value)
+        return _PHRASES[self.operator].format(column=self.column, value=self.value_text)
 
 
 @dataclass(frozen=True)
@@ -89,15 +94,26 @@ class Rule:
         return cls(tuple(Predicate(str(p["column"]), str(p["operator"]), p["value"]) for p in parts))
 
     def __str__(self) -> str:
-        return " and ".join(str(p) for p in self.predicates)
+        """Return the predicates joined by "and"; a lower and an upper limit of one column read as "40 < age ≤ 60"."""
+        phrases: dict[str, None] = {}
+        for p in self.predicates:
+            limits = [q for q in self.predicates if q.column == p.column and q.operator in LIMITS]
+            limits.sort(key=lambda q: q.operator, reverse=True)
+            if p in limits and [q.operator for q in limits] == [">", "<="]:
+                low, high = (q.value_text for q in limits)
+                phrases[f"{low} < {p.column} ≤ {high}"] = None  # once for both
+            else:
+                phrases[str(p)] = None
+        return " and ".join(phrases)
 
 
 def make_predicates(table: pd.DataFrame, *, n_bins: int, min_samples: int) -> tuple[list[Predicate], np.ndarray]:
     """Return the predicates that a table allows, and which rows they hold for.
 
-    Numeric columns are cut at their quantiles, rounded to what a person would say; categories are taken as "is" and
-    "is not"; boolean columns as "mentions" and "lacks". Of predicates that hold for the same rows the plainest one is
-    kept: what is there before what is not, so that "mentions tube" does not become "does not mention no tube".
+    Numeric columns are cut at their quantiles, rounded to what a person would say; text is taken as "is" and "is
+    not"; boolean columns as "mentions" and "lacks"; columns of pandas' categorical dtype, such as clusters of images,
+    as "is" only, since being outside one cluster says little. Of predicates that hold for the same rows the plainest
+    one is kept: what is there before what is not, so that "mentions tube" does not become "does not mention no tube".
 
     Parameters
     ----------
@@ -129,21 +145,23 @@ def make_predicates(table: pd.DataFrame, *, n_bins: int, min_samples: int) -> tu
 
 
 def _of_column(name: str, column: pd.Series, n_bins: int, min_samples: int) -> list[Predicate]:
-    if pandas_types.is_bool_dtype(column):
+    categories = column.cat.categories if isinstance(column.dtype, pd.CategoricalDtype) else None
+    if categories is None and pandas_types.is_bool_dtype(column):
         return [Predicate(name, "mentions"), Predicate(name, "lacks")]
     known = column.dropna()
     found = [Predicate(name, "missing")] if column.isna().any() else []
     if len(known) == 0:
         return found
-    if pandas_types.is_numeric_dtype(column) and known.nunique() > 2:
+    is_number = pandas_types.is_numeric_dtype(column if categories is None else categories)
+    if categories is None and is_number and known.nunique() > 2:
         for cut in _cut_points(known.to_numpy(dtype=float), n_bins):
             found += [Predicate(name, "<=", cut), Predicate(name, ">", cut)]
         return found
     counts = known.value_counts()
     for value in counts.index[counts >= min_samples]:
-        value = float(value) if pandas_types.is_numeric_dtype(column) else value
+        value = float(value) if is_number else value
         found.append(Predicate(name, "==", value))
-        if len(counts) > 2:
+        if categories is None and len(counts) > 2:
             found.append(Predicate(name, "!=", value))
     return found
 

@@ -8,6 +8,7 @@ import numpy as np
 from scipy.stats import norm
 
 from mmaudit._errors import InputError
+from mmaudit.data import Target
 
 __all__ = ["Scorer", "check_in_range", "check_predictions", "gap_lower_bound", "wilson"]
 
@@ -67,7 +68,7 @@ class Scorer:
     Attributes
     ----------
     y : ndarray of shape (n_samples,), int
-        Labels.
+        Labels; -1 where unknown, such samples are in no group.
     error : ndarray of shape (n_samples,), float32
         1 where the classifier is wrong.
     patient : ndarray of shape (n_samples,), int
@@ -91,9 +92,18 @@ class Scorer:
         )
         return cls(y, error, patient, _design_effect(error, y, patient))
 
+    @classmethod
+    def from_target(cls, target: Target, patient) -> Scorer:
+        """Return the scorer for a target; samples whose truth is not known are in no group."""
+        y = target.y_true.astype(int)
+        error = target.error.astype(np.float32)
+        codes = np.unique(np.asarray(patient), return_inverse=True)[1]
+        known = y >= 0
+        return cls(y, error, codes, _design_effect(error[known], y[known], codes[known]))
+
     def in_label(self, label: int | None) -> np.ndarray:
         """Return the mask of samples that a slice within `label` is compared with; None: all."""
-        return np.ones(len(self.y), dtype=bool) if label is None else self.y == label
+        return self.y >= 0 if label is None else self.y == label
 
     def rates(self, counts, errors, label: int | None):
         """Return (p_in, n_in, p_out, n_out) for groups given by counts and errors within labels 0 and 1.
@@ -119,7 +129,7 @@ class Scorer:
     def bound(self, counts, errors, label: int | None, n_tried, alpha: float):
         """Return the lower bound of the gap of groups, at level `alpha` over `n_tried` groups."""
         p_in, n_in, p_out, n_out = self.rates(counts, errors, label)
-        z = norm.isf(alpha / np.maximum(n_tried, 1))
+        z = norm.isf(np.minimum(alpha / np.maximum(n_tried, 1), 0.5))
         return gap_lower_bound(p_in, n_in / self.design_effect, p_out, n_out / self.design_effect, z)
 
     def comparable(self, counts, label: int | None, least: int):

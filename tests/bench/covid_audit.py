@@ -65,9 +65,8 @@ def named_subgroups(data: mma.AuditData, result: mma.AuditResult) -> pd.DataFram
     rows = [(name, label, mask) for name, mask in masks.items() for label in (1, 0)]
     numbers = confirm(
         np.stack([mask[held_out] for _, _, mask in rows], axis=1),
-        [label for _, label, _ in rows],
-        data.y_true[held_out],
-        result.samples["wrong"].to_numpy()[held_out],
+        [(0, label) for _, label, _ in rows],
+        [target.take(held_out) for target in data.targets(result.settings["threshold"])],
         data.patient_id[held_out],
         random_state=0,
     )

@@ -117,7 +117,8 @@ def test_confirmation_labels_do_not_change_what_is_discovered(planted):
     again = mma.audit(changed, n_refits=0, n_permutations=99)
     columns = ["description", "rule", "label", *(c for c in result.candidates if c.startswith("discovery_"))]
     pd.testing.assert_frame_equal(again.candidates[columns], result.candidates[columns])
-    pd.testing.assert_frame_equal(again.membership, result.membership)
+    # Who is a member stays; how strong a member is follows the errors.
+    pd.testing.assert_frame_equal(again.membership >= 0.5, result.membership >= 0.5)
     assert not again.candidates["metric_inside"].equals(result.candidates["metric_inside"])
 
 
@@ -253,8 +254,9 @@ def test_given_embeddings_only(cohorts, given):
     result = cohorts.quick_audit(
         cohorts.data_of(frame, embeddings={name: rng.normal(size=(200, 6)).astype(np.float32) for name in given})
     )
-    assert set(result.candidates["slicer"]) <= {"mixture"}
-    assert (result.candidates["description"].str.startswith("a group of similar")).all()
+    assert {m for joined in result.candidates["modality"] for m in joined.split("+")} <= set(given)
+    without_rule = result.candidates[result.candidates["rule"] == ""]
+    assert without_rule["description"].str.startswith("a group of similar").all()
 
 
 @pytest.mark.parametrize(

@@ -1,17 +1,27 @@
 """The error-aware mixture: scikit-learn's own mixture without labels, and errors told apart with them."""
 
+import importlib.util
 import pickle
+import tracemalloc
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
 from scipy.special import logsumexp
 from scipy.stats import norm
+from sklearn.decomposition import PCA
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
+from sklearn.metrics import adjusted_rand_score
 from sklearn.mixture import GaussianMixture
 
 from mmaudit._errors import InputError
-from mmaudit.slicers import MixtureSlicer
+from mmaudit.slicers import MixtureSlicer, _mixture
+
+_spec = importlib.util.spec_from_file_location("domino_reference", Path(__file__).with_name("_domino_reference.py"))
+domino = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(domino)
+AS_DOMINO = {"label_weight": 1, "proba_weight": 1, "init": "kmeans", "prediction_term": "log_mean", "smoothing": 0}
 
 
 def blobs(n_samples=300, n_features=5, *, seed=0):
@@ -50,21 +60,24 @@ def test_without_labels_it_is_the_gaussian_mixture_of_scikit_learn(seed, labels,
 
 
 def test_from_the_same_start_it_goes_where_the_gaussian_mixture_goes():
+    """Rough parameters, not those of k-means: many steps to go."""
     X, _, _ = blobs(seed=7)
-    slicer = MixtureSlicer(3, tol=1e-6, max_iter=500, random_state=0).fit(X)
-    start = slicer._start(X, np.empty((0, len(X))), np.empty(0), np.random.RandomState(0))
-    first = slicer._maximise(X, [], [], start)
+    columns = _mixture._Columns(np.zeros(5), np.ones(5), np.ones(5), np.ones(5), np.full(5, 1e-6))
+    start = _mixture._Parameters(np.full(3, 1 / 3), X[:3], np.full((3, 5), 4.0), ())
+    run = MixtureSlicer(3, tol=1e-8, max_iter=500)._run(X, [], columns, start)
     expected = GaussianMixture(
         3,
         covariance_type="diag",
-        tol=1e-6,
+        tol=1e-8,
         max_iter=500,
-        weights_init=first["weights_"],
-        means_init=first["means_"],
-        precisions_init=1 / first["covariances_"],
+        weights_init=start.weights,
+        means_init=start.means,
+        precisions_init=1 / start.variances,
     ).fit(X)
-    np.testing.assert_allclose(slicer.means_, expected.means_, atol=1e-4)
-    assert slicer.lower_bound_ == pytest.approx(expected.lower_bound_, abs=1e-4)
+    assert len(run.bounds) > 10
+    np.testing.assert_allclose(run.parameters.means, expected.means_, atol=1e-6)
+    np.testing.assert_allclose(run.parameters.variances, expected.covariances_, atol=1e-6)
+    assert run.bounds[-1] == pytest.approx(expected.lower_bound_, abs=1e-8)
 
 
 # What is maximised
@@ -90,7 +103,7 @@ def test_the_bound_is_the_likelihood_and_the_prior_of_the_label_probabilities():
     for x, label, q in zip(X, y, proba, strict=True):
         terms = []
         for k in range(3):
-            p, r = slicer.label_proba_[k], slicer.prediction_proba_[k]
+            p, r = slicer.label_proba_[k, 1], slicer.prediction_proba_[k, 1]
             terms.append(
                 np.log(slicer.weights_[k])
                 + norm(slicer.means_[k], np.sqrt(slicer.covariances_[k])).logpdf(x).sum()
@@ -100,7 +113,7 @@ def test_the_bound_is_the_likelihood_and_the_prior_of_the_label_probabilities():
         total += logsumexp(terms)
     for weight, values, probabilities in ((2, y, slicer.label_proba_), (3, proba, slicer.prediction_proba_)):
         prior = (values.sum() + 0.5) / 41
-        total += weight * sum(prior * np.log(p) + (1 - prior) * np.log(1 - p) for p in probabilities)
+        total += weight * sum(prior * np.log(p) + (1 - prior) * np.log(1 - p) for p in probabilities[:, 1])
     assert slicer.lower_bound_ == pytest.approx(total / 40, abs=1e-6)
 
 
@@ -108,6 +121,281 @@ def test_more_starts_are_no_worse():
     X, y, proba = blobs()
     bounds = [fit_quietly(MixtureSlicer(8, n_init=n, random_state=3), X, y, y_proba=proba).lower_bound_ for n in (1, 5)]
     assert bounds[1] >= bounds[0]
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("init", ["confusion", "kmeans", "domino"])
+def test_the_bound_never_falls_with_blocks_and_classes(seed, init):
+    X, y, proba = classes(seed=seed)
+    slicer = MixtureSlicer(
+        8, blocks={"a": 20, "b": 3}, block_weights={"a": 0.7, "b": 3}, tol=0, max_iter=60, reg_covar=1e-9,
+        init=init, random_state=seed,
+    ).fit(X, y, y_proba=proba)  # fmt: skip
+    assert np.diff(slicer.lower_bounds_).min() > -1e-9
+    assert slicer.lower_bounds_[-1] > slicer.lower_bounds_[0] + 0.01
+
+
+# Domino
+
+# What the package of Domino (HazyResearch/domino, main branch, GeneralizedMixture of a GaussianVariable("diag") and two
+# CategoricalVariables) gave on these twelve samples with n_components=2, init_params="kmeans", tol=1e-9,
+# max_iter=1000, random_state=0, float64; components in the order of their first mean.
+TINY_X = np.array(
+    [[0.0, 0.2], [0.9, -0.4], [-0.7, 0.5], [0.3, 1.1], [1.2, 0.4], [1.9, 1.6],
+     [2.3, 2.9], [3.1, 2.2], [2.7, 1.4], [3.6, 3.1], [2.0, 2.4], [1.5, 0.8]]
+)  # fmt: skip
+TINY_Y = np.array([0, 0, 1, 0, 0, 1, 1, 1, 0, 1, 1, 0])
+TINY_PROBA = np.array([0.1, 0.3, 0.2, 0.4, 0.15, 0.35, 0.9, 0.8, 0.7, 0.95, 0.25, 0.6])
+TINY_BOUND = -3.5451956123046813
+TINY_WEIGHTS = [0.502186506, 0.497813494]
+TINY_MEANS = [[0.543077433, 0.438635172], [2.599247556, 2.269370655]]
+TINY_VARIANCES = [[0.580553702, 0.226999968], [0.36909065, 0.386267686]]
+TINY_LABEL = [[0.832493898, 0.167506102], [0.16458533, 0.83541467]]
+TINY_PREDICTION = [[0.706963321, 0.293036679], [0.341438233, 0.658561767]]
+TINY_MEMBERSHIP = [
+    0.000000064, 0.000001464, 0.000000081, 0.000059384, 0.000126472, 0.990585871,
+    0.999999976, 0.999999275, 0.975440676, 1.0, 0.999983149, 0.007565518,
+]  # fmt: skip
+
+
+def test_the_numbers_of_the_package_of_domino():
+    slicer = MixtureSlicer(2, **AS_DOMINO, tol=1e-9, max_iter=1000, random_state=0)
+    slicer.fit(TINY_X, TINY_Y, y_proba=TINY_PROBA)
+    order = np.argsort(slicer.means_[:, 0])
+    for ours, theirs in (
+        (slicer.weights_, TINY_WEIGHTS),
+        (slicer.means_, TINY_MEANS),
+        (slicer.covariances_, TINY_VARIANCES),
+        (slicer.label_proba_, TINY_LABEL),
+        (slicer.prediction_proba_, TINY_PREDICTION),
+    ):
+        np.testing.assert_allclose(ours[order], theirs, atol=2e-8)
+    assert slicer.lower_bound_ == pytest.approx(TINY_BOUND, abs=1e-8)
+    membership = slicer.posterior(TINY_X, TINY_Y, TINY_PROBA)
+    np.testing.assert_allclose(membership[:, order[1]], TINY_MEMBERSHIP, atol=1e-7)
+
+
+def test_the_numbers_of_domino_are_those_of_its_equations():
+    Y, Q = domino.one_hot(TINY_Y, 2), domino.two_columns(TINY_PROBA)
+    parameters, bounds = domino.fit(TINY_X, Y, Q, 2, tol=1e-9, max_iter=1000)
+    order = np.argsort(parameters[1][:, 0])
+    expected = (TINY_WEIGHTS, TINY_MEANS, TINY_VARIANCES, TINY_LABEL, TINY_PREDICTION)
+    for ours, theirs in zip(parameters, expected, strict=True):
+        np.testing.assert_allclose(ours[order], theirs, atol=2e-8)
+    assert bounds[-1] == pytest.approx(TINY_BOUND, abs=1e-8)
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("init", ["kmeans", "domino"])
+@pytest.mark.parametrize("weight", [1, 10])
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_with_the_settings_of_domino_it_is_domino(seed, init, weight, n_classes):
+    if n_classes == 2:
+        X, y, proba = blobs(seed=seed)
+        Q = domino.two_columns(proba)
+    else:
+        X, y, proba = classes(seed=seed)
+        Q = proba
+    Y = domino.one_hot(y, n_classes)
+    options = {"label_weight": weight, "proba_weight": weight, "tol": 1e-6, "max_iter": 300}
+    R = domino.confusion_start(Y, Q, 10, np.random.RandomState(seed)) if init == "domino" else None
+    parameters, bounds = domino.fit(X, Y, Q, 10, **options, seed=seed, R=R)
+    slicer = fit_quietly(
+        MixtureSlicer(10, **(AS_DOMINO | options | {"init": init}), random_state=seed), X, y, y_proba=proba
+    )
+    assert slicer.n_iter_ == len(bounds) > 3
+    fitted = (
+        slicer.weights_, slicer.means_, slicer.covariances_, slicer.label_proba_, slicer.prediction_proba_
+    )  # fmt: skip
+    for ours, theirs in zip(fitted, parameters, strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-6)
+    np.testing.assert_allclose(slicer.lower_bounds_, bounds, atol=1e-6)
+    _, responsibilities = domino.expect(X, Y, Q, parameters, weight, weight)
+    np.testing.assert_allclose(slicer.posterior(X, y, proba), responsibilities, atol=1e-9)
+
+
+def test_its_term_for_soft_predictions_lets_the_bound_fall():
+    """The mean of q is the M-step of E_q[log P], not of log E_q[P]; with ours the bound grows from the same start."""
+    X, y, proba = blobs(2000, 20, seed=0)
+    falls = {}
+    for term in ("log_mean", "mean_log"):
+        options = AS_DOMINO | {"label_weight": 10, "proba_weight": 10, "prediction_term": term}
+        slicer = MixtureSlicer(12, **options, tol=0, max_iter=60, random_state=0).fit(X, y, y_proba=proba)
+        falls[term] = np.diff(slicer.lower_bounds_).min()
+    assert falls["log_mean"] < -1e-7
+    assert falls["mean_log"] > -1e-9
+
+
+# Blocks
+
+
+def informative_and_noise(seed, n_samples=600, *, n_noise=500):
+    rng = np.random.default_rng(seed)
+    group = rng.integers(0, 4, n_samples)
+    informative = 2 * rng.normal(size=(4, 5))[group] + rng.normal(size=(n_samples, 5))
+    return group, informative, 30 * rng.normal(size=(n_samples, n_noise))
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_block_of_noise_does_not_drown_one_that_matters(seed):
+    group, informative, noise = informative_and_noise(seed)
+    both = np.hstack([informative, noise])
+    options = {"n_components": 4, "n_init": 4, "random_state": 0}
+
+    def found(X, **blocks):
+        return fit_quietly(MixtureSlicer(**options, **blocks), X).transform(X).argmax(axis=1)
+
+    alone = found(informative)
+    balanced = found(both, blocks={"report": 5, "image": 500})
+    assert adjusted_rand_score(alone, balanced) > 0.9
+    assert adjusted_rand_score(group, balanced) > adjusted_rand_score(group, alone) - 0.05
+    # What it is for: the same columns as one block.
+    assert adjusted_rand_score(alone, found(both)) < 0.3
+
+
+@pytest.mark.parametrize("n_dimensions", [None, 3])
+def test_units_of_a_block_do_not_matter(n_dimensions):
+    X, y, proba = blobs(n_features=9)
+    scaled = X * np.r_[np.full(4, 1000.0), np.full(5, 1e-3)]
+    options = {"n_components": 5, "blocks": [4, 5], "n_dimensions": n_dimensions, "random_state": 0}
+    one, two = (fit_quietly(MixtureSlicer(**options), Z, y, y_proba=proba).transform(Z) for Z in (X, scaled))
+    np.testing.assert_allclose(one, two, atol=1e-6)
+
+
+def test_the_likelihood_is_the_sum_of_the_blocks_by_weight():
+    X, y, proba = classes(seed=1)
+    slicer = MixtureSlicer(4, blocks={"a": 20, "b": 3}, block_weights=[2, 0.5], tol=0, max_iter=5, random_state=0)
+    membership = slicer.fit(X, y, y_proba=proba).transform(X)
+    assert slicer.block_dimensions_ == {"a": 20, "b": 3}
+    # 20 columns against the 16 that a block always has; the geometric mean of 20 and 3 is less.
+    assert slicer.block_weights_ == pytest.approx({"a": 2 * 16 / 20, "b": 0.5})
+    joint = np.log(slicer.weights_) + np.zeros((len(X), 4))
+    for k in range(4):
+        log_density = norm(slicer.means_[k], np.sqrt(slicer.covariances_[k])).logpdf(X)
+        joint[:, k] += 1.6 * log_density[:, :20].sum(axis=1) + 0.5 * log_density[:, 20:].sum(axis=1)
+    np.testing.assert_allclose(membership, np.exp(joint - logsumexp(joint, axis=1, keepdims=True)), atol=1e-6)
+
+
+def test_a_block_of_weight_0_is_not_looked_at():
+    _, informative, noise = informative_and_noise(0, n_noise=30)
+    X = np.hstack([noise, informative])
+    slicer = MixtureSlicer(4, blocks=[30, 5], block_weights=[0, 1], random_state=0).fit(X)
+    alone = MixtureSlicer(4, blocks=[5], random_state=0).fit(informative)
+    np.testing.assert_allclose(slicer.transform(X), alone.transform(informative), atol=1e-6)
+
+
+@pytest.mark.parametrize("width", [6, 12])
+def test_each_block_is_reduced_by_itself(width, monkeypatch):
+    monkeypatch.setattr(_mixture, "MOST_COLUMNS", 10)  # the wider block takes the randomised method
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(200, width + 5)) * np.r_[2.0 ** -np.arange(width), 3.0 ** -np.arange(5)] + 7
+    slicer = MixtureSlicer(3, blocks={"a": width, "b": 5}, n_dimensions=2, random_state=0).fit(X)
+    assert slicer.block_dimensions_ == {"a": 2, "b": 2}
+    for name, part in (("a", X[:, :width]), ("b", X[:, width:])):
+        expected = PCA(2).fit(part).components_
+        np.testing.assert_allclose(np.abs((slicer.components_[name] * expected).sum(axis=1)), 1, atol=1e-6)
+    scores = np.hstack([PCA(2).fit_transform(X[:, :width]), PCA(2).fit_transform(X[:, width:])])
+    np.testing.assert_allclose(scores.var(axis=0), np.var(slicer._project(X), axis=0), rtol=1e-6)
+    np.testing.assert_allclose(slicer.weights_ @ slicer.means_, 0, atol=1e-6)
+
+
+def test_more_dimensions_than_there_are():
+    X, _, _ = blobs(12)
+    slicer = fit_quietly(MixtureSlicer(2, blocks={"a": 2, "b": 3}, n_dimensions=50, random_state=0), X)
+    assert slicer.block_dimensions_ == {"a": 2, "b": 3}
+    assert slicer.transform(X).shape == (12, 2)
+
+
+@pytest.mark.parametrize("bad", [[2, 2], [5, 0], [2.5, 2.5], {"a": 6}])
+def test_blocks_that_do_not_fit(bad):
+    with pytest.raises(InputError, match=r"^blocks: expected numbers of columns that sum to the 5 of X, got \["):
+        MixtureSlicer(2, blocks=bad).fit(blobs(20)[0])
+
+
+@pytest.mark.parametrize("bad", [[1], [1, -1], [1, np.inf], {"a": 1, "c": 1}, {"a": 1}, ["much", 1]])
+def test_bad_block_weights(bad):
+    with pytest.raises(InputError, match=r"^block_weights: expected a number from 0 on for each block \(a, b\), got "):
+        MixtureSlicer(2, blocks={"a": 2, "b": 3}, block_weights=bad).fit(blobs(20)[0])
+
+
+# Classes
+
+
+def classes(n_samples=300, *, seed=0):
+    """Return 23 columns, labels 0, 1 and 2 and probabilities of each."""
+    X, _, _ = blobs(n_samples, 23, seed=seed)
+    rng = np.random.default_rng([seed, 1])
+    y = rng.integers(0, 3, n_samples)
+    proba = rng.dirichlet(np.ones(3), n_samples) * 0.4 + 0.6 * np.eye(3)[np.where(rng.random(n_samples) < 0.2, 0, y)]
+    return X, y, proba
+
+
+def test_two_columns_of_probabilities_are_the_same_as_one():
+    X, y, proba = blobs()
+    options = {"n_components": 6, "random_state": 0}
+    one = fit_quietly(MixtureSlicer(**options), X, y, y_proba=proba)
+    two = fit_quietly(MixtureSlicer(**options), X, y, y_proba=np.stack([1 - proba, proba], axis=1))
+    np.testing.assert_allclose(one.transform(X), two.transform(X), atol=1e-6)
+    np.testing.assert_allclose(one.prediction_proba_, two.prediction_proba_, atol=1e-9)
+
+
+def test_an_error_between_two_of_three_classes_has_its_component():
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 3, 900)
+    X = rng.normal(size=(900, 3)) + 10 * rng.integers(0, 2, (900, 1))
+    failing = (y == 1) & (rng.random(900) < 0.4)
+    X[failing, 2] += 5
+    proba = 0.85 * np.eye(3)[np.where(failing, 2, y)] + 0.05
+    slicer = fit_quietly(MixtureSlicer(9, random_state=0), X, y, y_proba=proba)
+    assert slicer.label_proba_.shape == slicer.prediction_proba_.shape == (9, 3)
+    np.testing.assert_allclose(slicer.label_proba_.sum(axis=1), 1)
+    np.testing.assert_allclose(slicer.prediction_proba_.sum(axis=1), 1)
+    confused = slicer.label_proba_[:, 1] * slicer.prediction_proba_[:, 2]
+    assert confused.max() > 0.6
+    member = slicer.posterior(X, y, proba)[:, confused > 0.5].sum(axis=1) >= 0.5
+    assert (member & failing).sum() / (member | failing).sum() > 0.8
+
+
+def test_the_posterior_by_bayes_rule():
+    X, y, proba = classes(40, seed=2)
+    slicer = MixtureSlicer(3, label_weight=2, proba_weight=3, tol=0, max_iter=4, random_state=0)
+    found = slicer.fit(X, y, y_proba=proba).posterior(X, y, proba)
+    for x, label, q, row in zip(X, y, proba, found, strict=True):
+        log_joint = [
+            np.log(slicer.weights_[k])
+            + norm(slicer.means_[k], np.sqrt(slicer.covariances_[k])).logpdf(x).sum()
+            + 2 * np.log(slicer.label_proba_[k, label])
+            + 3 * (q @ np.log(slicer.prediction_proba_[k]))
+            for k in range(3)
+        ]
+        np.testing.assert_allclose(row, np.exp(log_joint - logsumexp(log_joint)), atol=1e-6)
+
+
+def test_a_posterior_without_labels_in_fit_is_that_of_the_embedding():
+    X, y, proba = blobs()
+    slicer = fit_quietly(MixtureSlicer(4, random_state=0), X)
+    np.testing.assert_allclose(slicer.posterior(X, y, proba), slicer.transform(X), atol=1e-6)
+
+
+def test_a_posterior_of_other_classes():
+    X, y, proba = blobs()
+    slicer = fit_quietly(MixtureSlicer(4, random_state=0), X, y, y_proba=proba)
+    with pytest.raises(InputError, match=r"^y_proba: expected 2 classes, as in fit, got 3\. Give the same classes\.$"):
+        slicer.posterior(X, y, np.full((300, 3), 1 / 3))
+
+
+@pytest.mark.parametrize(
+    "bad", [np.full((6, 3), 0.5), np.full((5, 3), 1 / 3), np.ones((6, 1)), np.full((6, 2), np.nan)]
+)
+def test_bad_probabilities_of_classes(bad):
+    with pytest.raises(InputError, match=r"^y_proba: expected 6 rows of probabilities in \[0, 1\] that sum to 1, "):
+        MixtureSlicer(2).fit(np.eye(6), [0, 1] * 3, y_proba=bad)
+
+
+@pytest.mark.parametrize("bad", [[0, 1, 3] * 2, [-1, 0, 1] * 2, ["a", "b"] * 3, [0, 1]])
+def test_bad_labels_of_classes(bad):
+    with pytest.raises(InputError, match=r"^y: expected 6 labels from 0 to 2, the columns of y_proba less one, got "):
+        MixtureSlicer(2).fit(np.eye(6), bad, y_proba=np.full((6, 3), 1 / 3))
 
 
 # What labels are for
@@ -177,7 +465,7 @@ def test_labels_and_predictions_that_are_all_alike(values):
     same = np.full(60, values)
     slicer = fit_quietly(MixtureSlicer(4, random_state=0), X, same, y_proba=same.astype(float))
     assert finite(slicer, X)
-    np.testing.assert_allclose(slicer.label_proba_, values, atol=0.2)
+    np.testing.assert_allclose(slicer.label_proba_[:, 1], values, atol=0.2)
 
 
 def test_constant_columns_repeated_rows_and_tiny_components():
@@ -206,7 +494,84 @@ def test_float32_in_gives_finite_float32_out():
     assert slicer.transform(X.astype(np.float32)).dtype == np.float32
     double = fit_quietly(MixtureSlicer(5, random_state=0), X, y, y_proba=proba)
     assert double.transform(X).dtype == np.float32
+    assert double.posterior(X, y, proba).dtype == np.float64  # Domino's has so many digits
+    assert slicer.posterior(X.astype(np.float32), y, proba).dtype == np.float32
     assert slicer.lower_bound_ == pytest.approx(double.lower_bound_, rel=1e-3)
+
+
+def test_an_empty_component_keeps_what_it_had_and_has_no_share():
+    X, y, proba = blobs(60)
+    columns = _mixture._Columns(np.zeros(5), np.ones(5), np.ones(5), np.ones(5), np.full(5, 1e-6))
+    slicer = MixtureSlicer(2, max_iter=5, tol=0)
+    targets = slicer._targets(y, proba, 60, X.dtype)
+    far = np.stack([X.mean(axis=0), np.full(5, 1e5)])
+    label = np.array([[0.5, 0.5], [0.3, 0.7]])
+    start = _mixture._Parameters(np.array([0.5, 0.5]), far, np.ones((2, 5)), (label, label))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        run = slicer._run(X, targets, columns, start)
+    np.testing.assert_array_equal(run.parameters.means[1], far[1])
+    np.testing.assert_array_equal(run.parameters.variances[1], 1)
+    np.testing.assert_array_equal(run.parameters.proba[0][1], [0.3, 0.7])
+    assert 0 < run.parameters.weights[1] < 1e-12
+    np.testing.assert_allclose(run.parameters.means[0], X.mean(axis=0))
+
+
+@pytest.mark.parametrize("init", ["confusion", "kmeans", "domino"])
+def test_no_regularisation_and_components_of_one_sample(init):
+    X, y, proba = blobs(12)
+    X[:, 2] = 3
+    slicer = fit_quietly(MixtureSlicer(9, init=init, reg_covar=0, smoothing=0, random_state=0), X, y, y_proba=proba)
+    assert finite(slicer, X)
+
+
+# Large data
+
+
+def test_many_samples_start_from_few_and_end_as_good(monkeypatch):
+    X, y, proba = blobs(3000, seed=3)
+    options = {"n_components": 6, "tol": 1e-6, "max_iter": 500, "random_state": 0}
+    whole = MixtureSlicer(**options).fit(X, y, y_proba=proba)
+    monkeypatch.setattr(_mixture, "START_ROWS", 500)
+    staged = MixtureSlicer(**options).fit(X, y, y_proba=proba)
+    assert staged.lower_bound_ > whole.lower_bound_ - 0.2
+    assert np.diff(staged.lower_bounds_).min() > -1e-9
+    assert finite(staged, X)
+
+
+@pytest.mark.parametrize("n_dimensions", [None, 4])
+def test_chunks_and_threads_change_nothing(n_dimensions, monkeypatch):
+    X, y, proba = blobs(3000, 20)
+    options = {"n_components": 6, "n_dimensions": n_dimensions, "random_state": 0}
+    whole = fit_quietly(MixtureSlicer(**options), X, y, y_proba=proba)
+    monkeypatch.setattr(_mixture, "CHUNK_BYTES", 20_000)
+    small = fit_quietly(MixtureSlicer(**options), X, y, y_proba=proba)
+    np.testing.assert_allclose(small.means_, whole.means_, atol=1e-8)
+    np.testing.assert_allclose(small.posterior(X, y, proba), whole.posterior(X, y, proba), atol=1e-6)
+    again = fit_quietly(MixtureSlicer(**options), X, y, y_proba=proba)
+    assert again.means_.tobytes() == small.means_.tobytes()
+
+
+@pytest.mark.parametrize("n_dimensions", [None, 16])
+def test_memory_of_a_fit_is_a_part_of_the_array(n_dimensions):
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((60_000, 256), dtype=np.float32)
+    y, proba = rng.integers(0, 2, 60_000), rng.random(60_000)
+    slicer = MixtureSlicer(10, max_iter=2, n_dimensions=n_dimensions, random_state=0)
+    tracemalloc.start()
+    fit_quietly(slicer, X, y, y_proba=proba)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 0.75 * X.nbytes  # 0.33 of it are the samples that starts are compared on, and k-means' copy of them
+
+
+def test_float32_far_from_zero_keeps_its_digits():
+    X, y, proba = blobs()
+    near = fit_quietly(MixtureSlicer(5, blocks=[5], random_state=0), X.astype(np.float32), y, y_proba=proba)
+    moved = (X + 1000).astype(np.float32)
+    far = fit_quietly(MixtureSlicer(5, blocks=[5], random_state=0), moved, y, y_proba=proba)
+    np.testing.assert_allclose(far.covariances_, near.covariances_, rtol=1e-2)
+    np.testing.assert_allclose(far.transform(moved), near.transform(X.astype(np.float32)), atol=1e-2)
 
 
 # Seeds, pickles, messages
@@ -250,11 +615,28 @@ def test_bad_labels(bad):
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("n_components", 0), ("max_iter", 0), ("n_init", 0), ("tol", -1), ("label_weight", -1.0), ("reg_covar", "small")],
+    [
+        ("n_components", 0),
+        ("n_dimensions", 0),
+        ("max_iter", 0),
+        ("n_init", 0),
+        ("tol", -1),
+        ("label_weight", -1.0),
+        ("smoothing", -1),
+        ("reg_covar", "small"),
+    ],
 )
 def test_bad_parameters(name, value):
     with pytest.raises(InputError, match=rf"^{name}: expected a number from \d on, got {value!r}\."):
         MixtureSlicer(**{name: value}).fit(np.eye(6))
+
+
+@pytest.mark.parametrize(
+    ("name", "known"), [("init", "confusion, kmeans, domino"), ("prediction_term", "mean_log, log_")]
+)
+def test_unknown_choices(name, known):
+    with pytest.raises(InputError, match=rf"^{name}: expected one of {known}.*, got 'other'\. Choose one of them\.$"):
+        MixtureSlicer(**{name: "other"}).fit(np.eye(6))
 
 
 def test_not_fitted():

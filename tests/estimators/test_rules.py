@@ -1,6 +1,7 @@
 """The rule search, compared with a search in plain loops."""
 
 import itertools
+import json
 import math
 
 import numpy as np
@@ -11,6 +12,7 @@ from scipy.stats import norm
 from mmaudit._errors import AuditWarning, InputError
 from mmaudit.slicers import Predicate, Rule, RuleSlicer
 from mmaudit.slicers._predicates import make_predicates
+from mmaudit.slicers._rules import _Search
 from mmaudit.slicers._scores import Scorer
 
 
@@ -76,23 +78,23 @@ def bound_by_hand(inside, y, wrong, label, n_tried, alpha=0.05):
     return p_in - p_out - math.hypot(p_in - low, high - p_out)
 
 
-def search_by_hand(table, y, wrong, predicates, label):
+def search_by_hand(table, y, wrong, predicates, label, longest=2):
+    """Return the score of each rule, by indices of its predicates, that beats every shorter rule made of its parts."""
     rows = table.astype(object).to_dict("records")
     masks = [[holds_for(p, row) for row in rows] for p in predicates]
-    n = len(predicates)
-    n_single, n_all = 3 * n, 3 * n + 3 * n * (n - 1) // 2
-    found = {}
-    single = [bound_by_hand(mask, y, wrong, label, n_single) for mask in masks]
-    for i, score in enumerate(single):
-        if score is not None:
-            found[(i,)] = score
-    for i, j in itertools.combinations(range(n), 2):
-        both = [a and b for a, b in zip(masks[i], masks[j], strict=True)]
-        score = bound_by_hand(both, y, wrong, label, n_all)
-        parts = [s if s is not None else -math.inf for s in (single[i], single[j])]
-        if score is not None and sum(both) < min(sum(masks[i]), sum(masks[j])) and score > max(parts):
-            found[(i, j)] = score
-    return found
+    score, n_tried = {}, 0
+    for length in range(1, longest + 1):
+        n_tried += 3 * math.comb(len(predicates), length)
+        for rule in itertools.combinations(range(len(predicates)), length):
+            inside = [all(held) for held in zip(*(masks[i] for i in rule), strict=True)]
+            bound = bound_by_hand(inside, y, wrong, label, n_tried)
+            score[rule] = -math.inf if bound is None else bound
+    return {
+        rule: bound
+        for rule, bound in score.items()
+        if bound
+        > max((score[part] for k in range(1, len(rule)) for part in itertools.combinations(rule, k)), default=-math.inf)
+    }
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -121,12 +123,145 @@ def test_the_search_is_exact(seed):
             assert score == pytest.approx(names[name], abs=1e-6)
     assert list(slicer.scores_) == sorted(slicer.scores_, reverse=True)
     n = len(predicates)
-    assert slicer.n_tried_of_length_ == {1: 3 * n, 2: 3 * n + 3 * n * (n - 1) // 2}
+    n_pairs = n * (n - 1) // 2
+    assert slicer.n_tried_of_length_ == {1: 3 * n, 2: 3 * (n + n_pairs), 3: 3 * (n + n_pairs)}
+
+
+def rules_of(slicer, predicates):
+    """Return the score of each rule found, by label and indices of its predicates."""
+    position = {predicate: k for k, predicate in enumerate(predicates)}
+    return {
+        (label, tuple(position[p] for p in rule.predicates)): score
+        for rule, label, score in zip(slicer.rules_, slicer.labels_, slicer.scores_, strict=True)
+    }
+
+
+def with_three(seed, n=160):
+    """A table on which errors are frequent where three things come together, and fewer predicates than in `small`."""
+    rng = np.random.default_rng(seed)
+    table = pd.DataFrame(
+        {
+            "view": rng.choice(["PA", "AP"], n),
+            "age": rng.integers(20, 90, n),
+            '"tube"': rng.random(n) < 0.6,
+            '"edema"': rng.random(n) < 0.5,
+            '"clips"': rng.random(n) < 0.2,
+        }
+    )
+    y = rng.integers(0, 2, n)
+    rate = np.where((table["view"] == "AP") & table['"tube"'] & (table["age"] > 48), 0.9, 0.1)
+    return table, y, np.where(rng.random(n) < rate, 1 - y, y).astype(float)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_search_of_triples_is_exact(seed):
+    table, y, proba = with_three(seed)
+    predicates, holds = make_predicates(table, n_bins=4, min_samples=8)
+    by_hand = {
+        (label, rule): score
+        for label in (0, 1, None)
+        for rule, score in search_by_hand(table, y, proba != y, predicates, label, longest=3).items()
+    }
+    for n_best in (3, 10, 10_000):
+        search = _Search(
+            holds, Scorer.from_predictions(y, proba, None, 0.5), 3,
+            min_patients=8, alpha=0.05, max_extensions=10**6, n_best=n_best,
+        )  # fmt: skip
+        found = {(label, rule): score for score, label, rule in search.found}
+        assert len(found) == len(search.found)
+        for label, length in itertools.product((0, 1, None), (1, 2, 3)):
+            ours = sorted((s for (v, rule), s in found.items() if v == label and len(rule) == length), reverse=True)
+            best = sorted((s for (v, rule), s in by_hand.items() if v == label and len(rule) == length), reverse=True)
+            assert len(best) > 3 or length == 3
+            assert ours == pytest.approx(best if length == 1 else best[:n_best], abs=1e-6)
+        for key, score in found.items():
+            assert score == pytest.approx(by_hand[key], abs=1e-6)
+    n = len(predicates)
+    slicer = RuleSlicer(3, n_bins=4, n_rules=500).fit(table, y, y_proba=proba)
+    assert slicer.n_tried_of_length_[3] == 3 * (n + math.comb(n, 2) + math.comb(n, 3))
+    assert any(len(rule) == 3 for _, rule in rules_of(slicer, predicates))
+    for key, score in rules_of(slicer, predicates).items():
+        assert score == pytest.approx(by_hand[key], abs=1e-6)
 
 
 def test_the_planted_pair_comes_first():
     first = [RuleSlicer().fit(t, y, y_proba=p).rules_[0] for t, y, p in (small(s, n=600) for s in range(5))]
     assert {str(rule) for rule in first} == {'view = AP and report mentions "tube"'}
+
+
+def test_the_planted_triple_comes_first():
+    for seed in range(5):
+        table, y, proba = with_three(seed, n=1000)
+        slicer = RuleSlicer(3).fit(table, y, y_proba=proba)
+        first = slicer.rules_[0]
+        assert {(p.column, p.operator) for p in first.predicates} == {
+            ("view", "=="), ('"tube"', "mentions"), ("age", ">"),
+        }  # fmt: skip
+        planted = (table["view"] == "AP") & table['"tube"'] & (table["age"] > 48)
+        assert (first.holds(table) & planted).sum() > 0.8 * (first.holds(table) | planted).sum()
+        assert slicer.scores_[0] > RuleSlicer(2).fit(table, y, y_proba=proba).scores_[0]
+
+
+def many(seed, n=1500, m=60):
+    rng = np.random.default_rng(seed)
+    table = pd.DataFrame(rng.random((n, m)) < rng.uniform(0.05, 0.5, m), columns=[f'"t{k}"' for k in range(m)])
+    table['"t0"'], table['"t1"'], table['"t2"'] = rng.random((3, n)) < 0.5
+    y = rng.integers(0, 2, n)
+    rate = np.where(table['"t0"'] & table['"t1"'] & table['"t2"'], 0.7, 0.1)
+    return table, y, np.where(rng.random(n) < rate, 1 - y, y).astype(float)
+
+
+def test_most_triples_are_proven_too_weak_without_scoring_them():
+    table, y, proba = many(0)
+    slicer = RuleSlicer(3, n_rules=10).fit(table, y, y_proba=proba)
+    assert slicer.exact_
+    n_triples = slicer.n_tried_of_length_[3] - slicer.n_tried_of_length_[2]
+    assert n_triples == 3 * math.comb(120, 3)
+    assert 0 < slicer.n_scored_triples_ < n_triples / 4
+
+
+def test_errors_too_few_to_win_end_the_search_of_a_pair():
+    """No triple of k errors has a score above `_reach`'s k-th, over all the ways to draw k errors and any right."""
+    table, y, proba = with_three(0)
+    _, holds = make_predicates(table, n_bins=4, min_samples=8)
+    scorer = Scorer.from_predictions(y, proba, None, 0.5)
+    search = _Search(holds, scorer, 3, min_patients=8, alpha=0.05, max_extensions=10**6, n_best=10)
+    wrong = scorer.error == 1
+    rng = np.random.default_rng(0)
+    groups = rng.random((20_000, len(y))) < np.where(wrong, rng.random((20_000, 1)), rng.random((20_000, 1)) ** 4)
+    counts, errors = scorer.group(groups)
+    for label in (0, 1, None):
+        reach = search._reach(label)
+        usable = scorer.comparable(counts, label, 8)
+        k = (errors[label] if label is not None else errors[0] + errors[1]).astype(int)
+        score = scorer.bound(counts, errors, label, search.n_tried[3], 0.05)
+        assert usable.sum() > 3000
+        assert (score <= reach[k] + 1e-6)[usable].all()
+        assert np.median((reach[k] - score)[usable]) < 0.5
+        for floor in (-0.2, 0.0, 0.2):
+            may = search._may_exceed(np.float32(floor), counts, errors, label)
+            assert may[usable & (score > floor)].all()
+            assert may[usable & (score < floor - 0.2)].mean() < 0.1
+
+
+def test_the_limit_of_triples_keeps_the_best_pairs_and_says_so():
+    table, y, proba = many(1)
+    whole = RuleSlicer(3, n_rules=10).fit(table, y, y_proba=proba)
+    limited = RuleSlicer(3, n_rules=10, max_extensions=1000).fit(table, y, y_proba=proba)
+    assert whole.exact_ and not limited.exact_
+    assert limited.n_scored_triples_ <= 3 * math.comb(19, 3) < 3 * 1000
+    assert limited.n_tried_of_length_ == whole.n_tried_of_length_  # which were left out depends on the errors
+    assert limited.rules_[0] == whole.rules_[0]
+    assert {p.column for p in limited.rules_[0].predicates} == {'"t0"', '"t1"', '"t2"'}
+
+
+def test_a_search_in_chunks_is_the_same(monkeypatch):
+    table, y, proba = with_three(0)
+    whole = RuleSlicer(3).fit(table, y, y_proba=proba)
+    monkeypatch.setattr("mmaudit.slicers._rules._CHUNK", 7)
+    parts = RuleSlicer(3).fit(table, y, y_proba=proba)
+    assert parts.rules_ == whole.rules_
+    assert parts.scores_.tobytes() == whole.scores_.tobytes()
 
 
 def test_scores_against_hand_worked_numbers():
@@ -223,7 +358,60 @@ def test_rules_survive_json():
     assert str(rule) == 'age > 60 and view = AP and report does not mention "tube"'
 
 
+def test_a_lower_and_an_upper_limit_read_as_an_interval():
+    low, high, view = Predicate("age", ">", 40.0), Predicate("age", "<=", 60.0), Predicate("view", "==", "AP")
+    assert str(Rule((low, high))) == str(Rule((high, low))) == "40 < age ≤ 60"
+    assert str(Rule((low, view, high))) == "40 < age ≤ 60 and view = AP"
+    assert str(Rule((high, Predicate("year", ">", 2010.5)))) == "age ≤ 60 and year > 2010.5"
+    assert str(Rule((low, Predicate("age", ">", 50.0), high))) == "age > 40 and age > 50 and age ≤ 60"
+
+
+def test_clusters_are_named_never_excluded():
+    rng = np.random.default_rng(0)
+    names = rng.choice(["cluster 1", "cluster 2", "cluster 3"], 90)
+    found = predicates_of(pd.Series(names, dtype="category"))
+    assert sorted(found) == ["x = cluster 1", "x = cluster 2", "x = cluster 3"]
+    numbers = rng.integers(1, 8, 400)
+    table = pd.DataFrame({"image cluster": pd.Categorical(numbers), "none": pd.Categorical([None] * 400)})
+    predicates, holds = make_predicates(table, n_bins=4, min_samples=8)
+    assert sorted(map(str, predicates)) == [f"image cluster = {k}" for k in range(1, 8)]
+    for predicate, mask in zip(predicates, holds, strict=True):
+        assert mask.tolist() == (numbers == predicate.value).tolist()
+    json.dumps(Rule(tuple(predicates)).to_dict())
+    y = rng.integers(0, 2, 400)
+    proba = np.where(rng.random(400) < np.where(numbers == 3, 0.8, 0.05), 1 - y, y)
+    assert str(RuleSlicer(3).fit(table, y, y_proba=proba).rules_[0]) == "image cluster = 3"
+
+
 # What a rule must have
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_predicates_of_one_column_neither_contradict_nor_repeat_each_other(seed):
+    rng = np.random.default_rng(seed)
+    n = 600
+    age = np.where(rng.random(n) < 0.1, np.nan, rng.integers(20, 90, n))
+    table = pd.DataFrame({"age": age, "site": rng.choice(list("abcde"), n), '"tube"': rng.random(n) < 0.4})
+    y = rng.integers(0, 2, n)
+    rate = np.where((age > 40) & (age <= 60) & table['"tube"'], 0.6, 0.1)
+    proba = np.where(rng.random(n) < rate, 1 - y, y)
+    slicer = RuleSlicer(3, n_rules=1000, n_bins=8).fit(table, y, y_proba=proba)
+    assert any(" < age ≤ " in str(rule) for rule in slicer.rules_[:5])
+    of_one_column = [
+        pair
+        for rule in slicer.rules_
+        for pair in itertools.combinations(rule.predicates, 2)
+        if pair[0].column == pair[1].column
+    ]
+    assert len(of_one_column) > 20
+    for one, other in of_one_column:
+        operators = {one.operator, other.operator}
+        if operators == {"<=", ">"}:
+            low, high = sorted((one, other), key=lambda p: p.operator, reverse=True)
+            assert low.value < high.value
+        else:
+            assert operators == {"!="}
+            assert one.value != other.value
 
 
 def test_min_patients_counts_patients_not_samples():
@@ -239,6 +427,24 @@ def test_min_patients_counts_patients_not_samples():
     assert RuleSlicer(min_patients=4).fit(table, y, y_proba=proba, groups=four_patients).rules_
     few_outside = np.where(marked, np.arange(n), 1000 + np.arange(n) % 3)
     assert not RuleSlicer(min_patients=8).fit(table, y, y_proba=proba, groups=few_outside).rules_
+
+
+def test_long_rules_have_enough_patients_inside_and_outside():
+    table, y, proba = with_three(0, n=1000)
+    # Films on which it errs are of few patients: where they are many, the patients are not.
+    groups = np.where(proba != y, np.arange(1000) % 25, 100 + np.arange(1000) % 400)
+    slicer = RuleSlicer(3, min_patients=20, n_rules=200).fit(table, y, y_proba=proba, groups=groups)
+    by_samples = RuleSlicer(3, min_patients=20, n_rules=200).fit(table, y, y_proba=proba)
+    few = []
+    for found in (slicer, by_samples):
+        assert any(len(rule.predicates) == 3 for rule in found.rules_)
+        n_patients = [
+            min(len({*groups[inside & compared]}), len({*groups[~inside & compared]}))
+            for rule, label in zip(found.rules_, found.labels_, strict=True)
+            for inside, compared in [(rule.holds(table), np.ones(1000, dtype=bool) if label is None else y == label)]
+        ]
+        few.append(sum(n < 20 for n in n_patients))
+    assert few[0] == 0 < few[1]
 
 
 def test_near_duplicates_are_dropped():
@@ -322,7 +528,8 @@ def test_arrays_have_numbered_columns():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"max_predicates": 3}, r"^max_predicates: expected 1 or 2, got 3\."),
+        ({"max_predicates": 4}, r"^max_predicates: expected 1, 2 or 3, got 4\."),
+        ({"max_extensions": 0}, r"^max_extensions: expected a number from 1 on, got 0\."),
         ({"n_rules": 0}, r"^n_rules: expected a number from 1 on, got 0\."),
         ({"n_bins": 1}, r"^n_bins: expected a number from 2 on, got 1\."),
         ({"alpha": 1.5}, r"^alpha: expected a number from 0 to 1, got 1\.5\."),

@@ -348,6 +348,34 @@ def test_the_column_is_that_of_the_label_of_the_data(on_two, fresh):
     assert np.array_equal(on_two.predict(fresh, label="dark").y_proba, proba[:, 0])
 
 
+def test_data_with_several_labels_get_a_column_each(on_two, fresh):
+    frame = fresh.attributes[["dark"]].assign(square=fresh.y_true, patient=fresh.patient_id)
+    both = mma.AuditData.from_frame(
+        frame, label=["square", "dark"], patient_id="patient", images=fresh.images, metadata=[]
+    )
+    predicted = on_two.predict(both)
+    np.testing.assert_array_equal(predicted.y_proba, on_two.predict_proba(fresh)[:, [1, 0]])
+    assert (predicted.kind, predicted.label_names) == ("multilabel", ("square", "dark"))
+    values, names = _labels(both, None)
+    assert names == ["square", "dark"]
+    np.testing.assert_array_equal(values, both.y_true)
+    with pytest.raises(
+        InputError, match="data: expected data with one label, 0 or 1, for the predictions of one label"
+    ):
+        on_two.predict(both, label="dark")
+
+
+def test_data_of_classes_are_refused(on_two, fresh):
+    frame = pd.DataFrame({"class": np.arange(80) % 3, "patient": fresh.patient_id})
+    classes = mma.AuditData.from_frame(
+        frame, label="class", label_name=["a", "b", "c"], patient_id="patient", images=fresh.images
+    )
+    with pytest.raises(InputError, match=r"data: expected data with one label, .* got data with 3 classes"):
+        on_two.predict(classes)
+    with pytest.raises(InputError, match="for training, which learns labels of 0 and 1, got data with 3 classes"):
+        _labels(classes, None)
+
+
 def test_a_single_label_serves_data_that_call_it_otherwise(quick, fresh):
     other = fresh.subset(np.arange(10))
     other.label_name = "Opacity"

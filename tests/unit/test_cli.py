@@ -231,6 +231,35 @@ def test_audit_by_default(audit, table, empty_folder):
     assert (empty_folder / "mmaudit-audit" / "report.html").is_file()
 
 
+def test_several_labels_and_classes_are_passed_on(audit, frame, tmp_path):
+    path = tmp_path / "several.csv"
+    frame.assign(z=[1, None, 0, 1], q=[0.3, 0.2, 0.6, 0.9], **{"a,b": [0, 0, 1, 1]}).to_csv(path, index=False)
+    assert cli.main(["audit", str(path), "--label", "y, z", "--proba", "p,q", "--patient", "who"]) == 0
+    data = audit.calls[-1][0]
+    assert (data.kind, data.label_names) == ("multilabel", ("y", "z"))
+    np.testing.assert_array_equal(data.y_true[:, 1], [1, np.nan, 0, 1])
+    np.testing.assert_array_equal(data.y_proba[:, 1], [0.3, 0.2, 0.6, 0.9])
+    # A column with a comma in its name is one column.
+    argv = ["audit", str(path), "--label", "a,b", "--proba", "p", "--patient", "who", "--out", "second"]
+    assert cli.main(argv) == 0
+    assert audit.calls[-1][0].label_names == ("a,b",)
+
+
+def test_classes_have_their_names(audit, frame, tmp_path):
+    path = tmp_path / "classes.csv"
+    frame.assign(dx=[0, 1, 2, 1], p0=[0.6, 0.1, 0.2, 0.2], p1=[0.2, 0.7, 0.2, 0.7], p2=[0.2, 0.2, 0.6, 0.1]).to_csv(
+        path, index=False
+    )
+    argv = ["audit", str(path), "--label", "dx", "--proba", "p0,p1,p2", "--patient", "who"]
+    assert cli.main([*argv, "--classes", "normal, pneumonia,nodule"]) == 0
+    assert cli.main([*argv, "--out", "second"]) == 0
+    assert [data.label_names for data, _ in audit.calls] == [
+        ("normal", "pneumonia", "nodule"),
+        ("dx 0", "dx 1", "dx 2"),
+    ]
+    assert audit.calls[0][0].kind == "multiclass"
+
+
 def test_the_row_number_is_the_id_even_if_a_column_looks_like_one(audit, frame, tmp_path):
     path = tmp_path / "t.csv"
     frame.rename(columns={"case": "sample_id"}).to_csv(path, index=False)
@@ -396,6 +425,28 @@ def test_a_table_without_rows(capsys, audit, tmp_path):
         (
             [*ROLES, "--modalities", ","],
             "--modalities: expected auto, or some of image, report, metadata, got nothing. Separate with commas.",
+        ),
+        (
+            ["--label", "y", "--proba", ","],
+            "--proba: expected a column, or several, got nothing. Separate with commas.",
+        ),
+        (
+            ["--label", "y,Who", "--proba", "p,p"],
+            "--label: expected the name of a column of the table, got 'Who', which it does not have. "
+            "Its columns are: case, who, y, p, view, text. Did you mean 'who'?",
+        ),
+        (
+            ["--label", "y,who", "--proba", "p"],
+            "--proba: expected 2 columns, one a label, got 1. Name them in the order of label.",
+        ),
+        (
+            [*ROLES, "--classes", "no,yes"],
+            "--classes: expected one --label of classes, and a column of --proba for each, got 1 of --label and 1 of "
+            "--proba. Leave --classes out, or name the column of each class.",
+        ),
+        (
+            ["--label", "y", "--proba", "p,case,who", "--classes", "a,b"],
+            "--classes: expected 3 names, one a class, got 2. Give them in the order of the columns.",
         ),
     ],
 )

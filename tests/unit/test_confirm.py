@@ -8,7 +8,37 @@ import pandas as pd
 import pytest
 from scipy.stats import binom, fisher_exact
 
-from mmaudit.confirm import confirm, detectable_gaps, gap_interval, permutation_p_values, slice_metrics
+from mmaudit import confirm as confirm_module
+from mmaudit._errors import InputError
+from mmaudit.confirm import PatientExchange, detectable_gaps, metric_frame
+from mmaudit.data import Target
+
+
+def target_of(y, error, proba=None):
+    """Return answers with these errors, given with certainty unless probabilities are told."""
+    y, error = np.asarray(y).astype(np.int8), np.asarray(error).astype(bool)
+    says = (y == 1) != error
+    return Target("ill", y, says.astype(float) if proba is None else proba, says)
+
+
+def confirm(inside, labels, y, error, patient, **options):
+    comparisons = [(0, label) for label in labels]
+    return confirm_module.confirm(inside, comparisons, [target_of(y, error)], patient, **options)
+
+
+def slice_metrics(inside, label, y, error, patient):
+    return confirm_module.slice_metrics(inside, label, target_of(y, error), patient)
+
+
+def permutation_p_values(inside, labels, y, error, patient, n, rng, proba=None):
+    comparisons, target = [(0, label) for label in labels], target_of(y, error, proba)
+    return confirm_module.permutation_p_values(inside, comparisons, [target], patient, "error_rate", n, rng)
+
+
+def gap_interval(inside, labels, y, error, patient, n, alpha, rng):
+    comparisons = [(0, label) for label in labels]
+    return confirm_module.gap_interval(inside, comparisons, [target_of(y, error)], patient, "error_rate", n, alpha, rng)
+
 
 # Numbers worked by hand
 
@@ -94,11 +124,10 @@ def test_one_sample_a_patient_is_fishers_exact_test(wrong_in, wrong_out):
         [(1, 1, 1, wrong_in), (1, 1, 0, n_in - wrong_in), (0, 1, 1, wrong_out), (0, 1, 0, n_out - wrong_out)]
     )
     table = [[wrong_in, n_in - wrong_in], [wrong_out, n_out - wrong_out]]
-    tails = [fisher_exact(table, alternative=a).pvalue for a in ("greater", "less")]
+    expected = fisher_exact(table, alternative="greater").pvalue
     n = 19_999
     found = permutation_p_values(inside[:, None], [1], y, error, np.arange(16), n, np.random.RandomState(0))[0]
-    expected = min(1, 2 * min(tails))
-    assert found == pytest.approx(expected, abs=2 * 4 * math.sqrt(min(tails) * (1 - min(tails)) / n) + 2 / n)
+    assert found == pytest.approx(expected, abs=4 * math.sqrt(expected * (1 - expected) / n) + 2 / n)
 
 
 def test_whole_patients_are_exchanged_as_in_full_enumeration():
@@ -112,13 +141,13 @@ def test_whole_patients_are_exchanged_as_in_full_enumeration():
         sum(2 * (error[2 * lender] - error.mean()) for lender, member in zip(order, inside[::2], strict=True) if member)
         for order in itertools.permutations(range(6))
     ]
-    tail = min(np.mean(np.array(statistics) >= observed - 1e-9), np.mean(np.array(statistics) <= observed + 1e-9))
+    tail = np.mean(np.array(statistics) >= observed - 1e-9)
     assert tail == 0.5  # 2 of 3 members err: 10 of the 20 choices of members have at least as many
-    found = permutation_p_values(inside[:, None], [0], y, error, patient, 999, np.random.RandomState(0))[0]
-    assert found == 1.0  # twice a tail of half
+    found = permutation_p_values(inside[:, None], [0], y, error, patient, 9999, np.random.RandomState(0))[0]
+    assert found == pytest.approx(0.5, abs=0.02)
     three = np.repeat([True, True, True, False, False, False], 2)
     found = permutation_p_values(three[:, None], [0], y, error, patient, 9999, np.random.RandomState(0))[0]
-    assert found == pytest.approx(2 * 1 / 20, abs=0.012)  # one of the choose(6, 3) choices is as extreme
+    assert found == pytest.approx(1 / 20, abs=0.009)  # one of the choose(6, 3) choices is as extreme
     as_if_alone = permutation_p_values(three[:, None], [0], y, error, np.arange(12), 9999, np.random.RandomState(0))
     assert as_if_alone[0] < 0.01
 
@@ -126,7 +155,7 @@ def test_whole_patients_are_exchanged_as_in_full_enumeration():
 def test_the_smallest_p_value_counts_the_observed_one():
     inside, y, error = expand([(1, 1, 1, 50), (0, 1, 0, 50)])
     found = permutation_p_values(inside[:, None], [1], y, error, np.arange(100), 99, np.random.RandomState(0))
-    assert found == pytest.approx([2 / 100])
+    assert found == pytest.approx([1 / 100])
 
 
 def clustered(rng, n_patients=120):
@@ -179,8 +208,7 @@ def test_p_values_over_both_labels_hold_their_level_where_one_label_has_more_err
         residual = error - np.where(y == 1, error[y == 1].mean(), error[y == 0].mean())
         statistics = np.array([residual[rng.permutation(400)][inside].sum() for _ in range(99)])
         observed = residual[inside].sum()
-        tail = min((statistics >= observed).sum(), (statistics <= observed).sum())
-        rejected["any label"] += 2 * (1 + tail) / 100 <= 0.05
+        rejected["any label"] += (1 + (statistics >= observed).sum()) / 100 <= 0.05
     most = binom.ppf(0.99, n_sets, 0.05)
     assert rejected["own label"] <= most
     assert rejected["any label"] > most
@@ -229,7 +257,7 @@ def test_interval_of_one_sample_a_patient_is_about_that_of_two_proportions():
     assert high == pytest.approx(0.2 + 1.96 * 0.0542, abs=0.01)
 
 
-def test_interval_over_both_labels_is_a_bootstrap_of_slice_metrics():
+def test_interval_over_both_labels_is_about_a_bootstrap_of_slice_metrics():
     rng = np.random.RandomState(0)
     patient, error, inside = clustered(rng, 60)
     y = rng.randint(0, 2, len(error))
@@ -239,15 +267,254 @@ def test_interval_over_both_labels_is_a_bootstrap_of_slice_metrics():
     for _ in range(2000):
         rows = np.concatenate([films[k] for k in rng.randint(0, 60, 60)])
         gaps.append(slice_metrics(inside[rows], None, y[rows], error[rows], patient[rows])[5])
-    np.testing.assert_allclose(found, np.nanquantile(gaps, [0.05, 0.95]), atol=0.015)
+    np.testing.assert_allclose(found, np.nanquantile(gaps, [0.05, 0.95]), atol=0.03)
 
 
-def test_large_hospitals_are_resampled_piece_by_piece():
+def test_large_hospitals_have_narrow_intervals():
     rng = np.random.RandomState(0)
     n = 300_000
     inside, y, error = rng.random_sample((n, 1)) < 0.3, np.zeros(n, dtype=int), rng.random_sample(n) < 0.2
     low, high = gap_interval(inside, [0], y, error, np.arange(n), 30, 0.05, rng)[0]
     assert -0.01 < low < high < 0.01
+
+
+def newcombe(x1, n1, x2, n2, z=1.959964):
+    """Return Newcombe's method 10 for two independent proportions, written out."""
+
+    def wilson(x, n):
+        p = x / n
+        centre, half = p + z * z / (2 * n), z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
+        return (centre - half) / (1 + z * z / n), (centre + half) / (1 + z * z / n)
+
+    (l1, u1), (l2, u2), d = wilson(x1, n1), wilson(x2, n2), x1 / n1 - x2 / n2
+    return d - math.hypot(x1 / n1 - l1, u2 - x2 / n2), d + math.hypot(u1 - x1 / n1, x2 / n2 - l2)
+
+
+@pytest.mark.parametrize(("wrong_in", "wrong_out"), [(12, 10), (0, 10), (20, 0), (0, 0)])
+def test_interval_of_one_sample_a_patient_is_newcombes(wrong_in, wrong_out):
+    """And it has a width where nobody inside errs, or all do."""
+    inside, y, error = expand(
+        [(1, 1, 1, wrong_in), (1, 1, 0, 20 - wrong_in), (0, 1, 1, wrong_out), (0, 1, 0, 80 - wrong_out)]
+    )
+    found = gap_interval(inside[:, None], [1], y, error, np.arange(100), 0, 0.05, None)[0]
+    assert found == pytest.approx(newcombe(wrong_in, 20, wrong_out, 80), abs=1e-7)
+
+
+def test_films_that_all_say_the_same_count_once():
+    """Four copies of each patient: the interval is that of the patients."""
+    inside, y, error = expand([(1, 1, 1, 12), (1, 1, 0, 8), (0, 1, 1, 10), (0, 1, 0, 70)])
+    copies = [np.repeat(of, 4) for of in (inside, y, error, np.arange(100))]
+    found = gap_interval(copies[0][:, None], [1], *copies[1:], 0, 0.05, None)[0]
+    assert found == pytest.approx(newcombe(12, 20, 10, 80), abs=1e-7)
+
+
+def test_films_inside_and_outside_of_the_same_patients_make_a_narrower_interval():
+    """All 60 patients have one film of each view; errors go by patient, so no gap between views."""
+    rng = np.random.RandomState(0)
+    patient, inside = np.repeat(np.arange(60), 2), np.tile([True, False], 60)
+    error = np.repeat(rng.random_sample(60) < 0.3, 2)
+    error[0] = ~error[0]
+    y = np.ones(120, dtype=int)
+    paired = gap_interval(inside[:, None], [1], y, error, patient, 0, 0.05, None)[0]
+    apart = gap_interval(inside[:, None], [1], y, error, np.arange(120), 0, 0.05, None)[0]
+    assert np.ptp(paired) < 0.5 * np.ptp(apart)
+    assert paired[0] <= error[inside].mean() - error[~inside].mean() <= paired[1]
+
+
+def test_intervals_of_small_slices_cover():
+    """15 patients inside, 60 outside, 1 to 8 films, correlation 0.33: 300 runs at four pairs of rates.
+
+    Binomial(300, 0.95) lies within 0.917 and 0.98 with probability 0.99; a percentile bootstrap covers 0.84 to 0.93.
+    """
+    for p_in, p_out in ((0.1, 0.1), (0.3, 0.1), (0.5, 0.2), (0.9, 0.3)):
+        rng = np.random.RandomState(0)
+        covered = 0
+        for _ in range(300):
+            patient = np.repeat(np.arange(75), rng.randint(1, 9, 75))
+            rate = np.repeat([p_in, p_out], [15, 60])
+            error = rng.random_sample(len(patient)) < rng.beta(2 * rate, 2 - 2 * rate)[patient]
+            y = np.zeros(len(patient), dtype=int)
+            low, high = gap_interval((patient < 15)[:, None], [0], y, error, patient, 0, 0.05, None)[0]
+            covered += low <= p_in - p_out <= high
+        assert 0.91 <= covered / 300 <= 0.985, (p_in, p_out)
+
+
+# Power and false discoveries
+
+
+def test_probabilities_break_ties_between_equal_numbers_of_errors():
+    """Of 3 + 3 patients one errs on either side, so 1/2 + 1/2: with tied counts the tail holds all draws, p = 1.
+
+    Inside, the one who errs is further off, and nothing else differs: then only draws with the same error inside, half
+    of them, are as extreme.
+    """
+    inside, error = np.arange(6) < 3, np.array([1, 0, 0, 1, 0, 0])
+    y = np.ones(6, dtype=int)
+    rng = np.random.RandomState(0)
+    proba = np.where(error == 1, np.where(inside, 0.0, 0.4), 0.9)
+    # 20 choices of members: 4 with both errors, 12 with one, 4 with none. As extreme: the 4, and 6 of the 12.
+    found = permutation_p_values(inside[:, None], [1], y, error, np.arange(6), 9999, rng, proba)[0]
+    assert found == pytest.approx(10 / 20, abs=0.02)
+    tied = permutation_p_values(inside[:, None], [1], y, error, np.arange(6), 9999, rng)[0]
+    assert tied == pytest.approx(16 / 20, abs=0.02)
+
+
+def test_a_gap_of_20_points_in_60_patients_is_confirmed():
+    """0.30 against 0.10 in 240 others, alone and beside nine slices that mean nothing: 100 runs, goal 0.8.
+
+    Alone it must be reached; beside the others 0.74 is three standard errors below the 0.86 of the bench.
+    """
+    found = {1: 0, 10: 0}
+    rng = np.random.RandomState(0)
+    for _ in range(100):
+        inside = np.column_stack([np.arange(300) < 60, rng.random_sample((300, 9)) < 0.2])
+        error = rng.random_sample(300) < np.where(inside[:, 0], 0.3, 0.1)
+        proba = np.where(error, 0, 0.5) + 0.5 * rng.random_sample(300)
+        target = target_of(np.ones(300), error, proba)
+        for m in found:
+            numbers = confirm_module.confirm(
+                inside[:, :m], [(0, 1)] * m, [target], np.arange(300), n_permutations=399, random_state=rng
+            )
+            found[m] += numbers["confirmed"][0]
+    assert found[1] >= 80
+    assert found[10] >= 74
+
+
+def test_false_discoveries_among_thirty_slices_with_three_real_ones():
+    """60 runs; the mean share of false findings is 0.05 at most, plus three standard errors (0.08 / 8)."""
+    shares, rng = [], np.random.RandomState(0)
+    for _ in range(60):
+        members = rng.random_sample((300, 30)) < 0.15
+        patient = np.repeat(np.arange(300), 2)
+        error = rng.random_sample(600) < (0.1 + 0.35 * members[:, :3].any(axis=1))[patient]
+        frame = confirm(members[patient], [0] * 30, np.zeros(600), error, patient, n_permutations=399, random_state=rng)
+        confirmed = frame["confirmed"].to_numpy()
+        shares.append(confirmed[3:].sum() / max(confirmed.sum(), 1))
+        assert confirmed[:3].any()
+    assert np.mean(shares) <= 0.05 + 3 * 0.01
+
+
+# Several targets, and other metrics
+
+
+def test_candidates_of_several_targets_share_one_correction():
+    rng = np.random.RandomState(0)
+    y = rng.randint(0, 2, 200)
+    inside = rng.random_sample((200, 3)) < 0.4
+    error = rng.random_sample(200) < 0.2
+    one, two = target_of(y, error), target_of(1 - y, rng.random_sample(200) < np.where(inside[:, 1], 0.6, 0.1))
+    comparisons = [(0, None), (1, 1), (1, 0)]
+    frame = confirm_module.confirm(inside, comparisons, [one, two], np.arange(200), random_state=0)
+    np.testing.assert_allclose(frame["q_value"], by_hand(frame["p_value"]), atol=1e-12)
+    for k, (of, label) in enumerate(comparisons):
+        expected = confirm_module.slice_metrics(inside[:, k], label, (one, two)[of], np.arange(200))
+        assert frame.loc[k, ["n_samples", "gap"]].tolist() == pytest.approx([expected[0], expected[5]])
+
+
+def test_samples_of_unknown_truth_take_no_part():
+    rng = np.random.RandomState(0)
+    y, error, inside = rng.randint(0, 2, 120), rng.random_sample(120) < 0.3, rng.random_sample((120, 2)) < 0.4
+    known = rng.random_sample(120) < 0.7
+    target = target_of(y, error)
+    blank = Target("ill", np.where(known, y, -1).astype(np.int8), target.y_proba, target.says)
+    for metric in ("error_rate", "auroc", "brier"):
+        options = {"metric": metric, "n_permutations": 99, "n_bootstraps": 99, "random_state": 0}
+        whole = confirm_module.confirm(inside, [(0, None), (0, None)], [blank], np.arange(120), **options)
+        part = confirm_module.confirm(
+            inside[known], [(0, None), (0, None)], [target.take(known)], np.arange(120)[known], **options
+        )
+        pd.testing.assert_frame_equal(whole, part)
+
+
+def test_sensitivity_is_one_minus_the_error_rate_of_the_positives():
+    rng = np.random.RandomState(0)
+    y, inside = rng.randint(0, 2, 300), rng.random_sample((300, 1)) < 0.3
+    target = target_of(y, rng.random_sample(300) < np.where(inside[:, 0], 0.4, 0.1))
+    options = {"n_permutations": 999, "random_state": 0}
+    wrong = confirm_module.confirm(inside, [(0, 1)], [target], np.arange(300), **options).iloc[0]
+    for label in (1, None):
+        found = confirm_module.confirm(
+            inside, [(0, label)], [target], np.arange(300), metric="sensitivity", **options
+        ).iloc[0]
+        assert found["metric_inside"] == pytest.approx(1 - wrong["metric_inside"])
+        assert (found["ci_low"], found["ci_high"]) == pytest.approx((-wrong["ci_high"], -wrong["ci_low"]))
+        assert found["p_value"] == wrong["p_value"]
+        assert found["confirmed"] and wrong["confirmed"]
+
+
+def test_auroc_confirms_a_slice_without_discrimination_and_not_the_rest():
+    """Inside the probabilities are noise (AUROC 0.5), outside they separate (Phi(2 / sqrt 2) = 0.92)."""
+    rng = np.random.RandomState(0)
+    patient = np.repeat(np.arange(200), 2)
+    y = rng.randint(0, 2, 400)
+    inside = np.column_stack([patient < 60, rng.random_sample(400) < 0.3])
+    score = rng.normal(size=400) + 2 * (y - 0.5) * ~inside[:, 0]
+    proba = 1 / (1 + np.exp(-score))
+    target = Target("ill", y.astype(np.int8), proba, proba >= 0.5)
+    frame = confirm_module.confirm(inside, [(0, None)] * 2, [target], patient, metric="auroc", random_state=0)
+    assert frame["confirmed"].tolist() == [True, False]
+    assert frame["gap"][0] == pytest.approx(-0.42, abs=0.1)
+    assert frame["ci_low"][0] < frame["gap"][0] < frame["ci_high"][0] < 0
+
+
+def test_p_values_of_auroc_hold_their_level():
+    """120 data sets whose slice means nothing; Binomial(120, 0.05) is at most 12 with probability 0.99."""
+    small = 0
+    for seed in range(120):
+        rng = np.random.RandomState(seed)
+        patient = np.repeat(np.arange(60), 2)
+        y = np.repeat(rng.randint(0, 2, 60), 2)
+        proba = 1 / (1 + np.exp(-rng.normal(size=120) - y - np.repeat(rng.normal(size=60), 2)))
+        target = Target("ill", y.astype(np.int8), proba, proba >= 0.5)
+        inside = np.repeat(rng.random_sample(60) < 0.4, 2)[:, None]
+        p = confirm_module.permutation_p_values(inside, [(0, None)], [target], patient, "auroc", 99, rng)[0]
+        small += p <= 0.05
+    assert small <= binom.ppf(0.99, 120, 0.05)
+
+
+def test_a_metric_frame_has_a_row_for_each_slice_and_metric_and_says_why_one_is_empty():
+    rng = np.random.RandomState(0)
+    y, inside = rng.randint(0, 2, 200), rng.random_sample((200, 3)) < 0.3
+    inside[4:, 2] = False
+    target = target_of(y, rng.random_sample(200) < 0.2, rng.random_sample(200))
+    frame = metric_frame(
+        inside,
+        [(0, None), (0, 1), (0, None)],
+        [target],
+        np.arange(200),
+        slice_ids=["s01", "s02", "s03"],
+        metrics=["auroc", "error_rate", lambda y, p, m: p[m].mean()],
+        n_permutations=99,
+        n_bootstraps=99,
+        random_state=0,
+    )
+    assert frame["slice_id"].tolist() == ["s01"] * 3 + ["s02"] * 3 + ["s03"] * 3
+    assert frame["metric"].tolist() == ["auroc", "error_rate", "<lambda>"] * 3
+    empty = frame["inside"].isna()
+    assert np.flatnonzero(empty).tolist() == [3, 6, 7, 8]
+    assert frame["note"][3] == "needs cases of both labels; the slice is within label 1"
+    assert frame.loc[6:8, "note"].str.startswith("too few patients").all()
+    assert (frame.loc[~empty, "note"] == "").all()
+    np.testing.assert_allclose(frame.loc[~empty, "q_value"], by_hand(frame.loc[~empty, "p_value"]))
+    assert frame.loc[empty, ["p_value", "q_value"]].isna().all(axis=None)
+    assert frame["inside"][2] == pytest.approx(target.y_proba[inside[:, 0]].mean())
+
+
+@pytest.mark.parametrize("comparisons", [[], [(1, None)], [(0, 2)]])
+def test_comparisons_that_fit_nothing_are_refused(comparisons):
+    target = target_of(np.arange(10) % 2, np.zeros(10))
+    with pytest.raises(InputError, match=r"^comparisons: expected"):
+        confirm_module.confirm(np.ones((10, 1), dtype=bool), comparisons, [target], np.arange(10))
+
+
+def test_an_exchange_keeps_labels_and_whole_patients():
+    rng = np.random.RandomState(0)
+    patient = np.repeat(np.arange(50), 3)
+    y = rng.randint(0, 4, 50)[patient]
+    lender = PatientExchange(patient, y, rng).draw()
+    assert (y[lender] == y).all()
+    assert all(len(set(patient[lender][patient == k])) == 1 for k in range(50))
+    assert (patient[lender] != patient).mean() > 0.5
 
 
 # Too few, and what could have been found
@@ -289,7 +556,7 @@ def test_without_candidates_the_frame_is_empty():
 def test_a_slice_that_does_better_is_not_confirmed():
     inside, y, error = expand([(1, 1, 0, 100), (0, 1, 1, 50), (0, 1, 0, 50)])
     frame = confirm(inside[:, None], [1], y, error, np.arange(200), random_state=0)
-    assert frame["p_value"][0] < 0.01
+    assert frame["p_value"][0] == 1
     assert frame["gap"][0] == -0.5
     assert not frame["confirmed"][0]
 
@@ -307,7 +574,7 @@ def test_same_seed_same_numbers():
 def test_detectable_gap_by_a_second_formula():
     """Fleiss, Levin and Paik, formula 4.14, turned around: the patients needed for the gap are those there are."""
     found = detectable_gaps(400, 0.1, n_candidates=10, shares=(0.1, 0.25, 0.5))
-    z_alpha, z_power = 2.80703, 0.84162  # of 0.05 / 10 / 2 and of 0.8
+    z_alpha, z_power = 2.57583, 0.84162  # of 0.05 / 10 and of 0.8
     for row in found.itertuples():
         p1, p2, ratio = 0.1 + row.gap, 0.1, (400 - row.n_patients) / row.n_patients
         mean = (p1 + ratio * p2) / (1 + ratio)
@@ -318,14 +585,14 @@ def test_detectable_gap_by_a_second_formula():
 
 
 def test_detectable_gap_has_about_the_power_it_claims():
-    """1,000 draws at the gap for 80 % power, two-proportion z-test at 0.05 / 5."""
+    """1,000 draws at the gap for 80 % power, one-sided z-test of two proportions at 0.05 / 5."""
     row = detectable_gaps(400, 0.15, n_candidates=5, shares=(0.2,)).iloc[0]
     rng = np.random.default_rng(0)
     n_in, n_out = int(row.n_patients), 400 - int(row.n_patients)
     p_in, p_out = rng.binomial(n_in, 0.15 + row.gap, 1000) / n_in, rng.binomial(n_out, 0.15, 1000) / n_out
     pooled = (n_in * p_in + n_out * p_out) / 400
     z = (p_in - p_out) / np.sqrt(pooled * (1 - pooled) * (1 / n_in + 1 / n_out))
-    assert (z > 2.5758).mean() == pytest.approx(0.8, abs=0.06)
+    assert (z > 2.3263).mean() == pytest.approx(0.8, abs=0.06)
 
 
 def test_detectable_gaps_shrink_with_more_patients_and_grow_with_more_candidates():
@@ -342,7 +609,7 @@ def test_a_classifier_without_errors_elsewhere_still_needs_a_gap():
     """0 % outside, 40 patients of 200, 10 candidates: the gap solves gap = z_a sqrt(null) + z_b sqrt(inside)."""
     gap = detectable_gaps(200, 0.0, n_candidates=10, shares=(0.2,))["gap"][0]
     null = 0.2 * gap * (1 - 0.2 * gap) * (1 / 40 + 1 / 160)
-    assert gap == pytest.approx(2.80703 * math.sqrt(null) + 0.84162 * math.sqrt(gap * (1 - gap) / 40), rel=1e-3)
+    assert gap == pytest.approx(2.57583 * math.sqrt(null) + 0.84162 * math.sqrt(gap * (1 - gap) / 40), rel=1e-3)
     assert gap > 0.1
 
 

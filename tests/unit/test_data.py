@@ -11,7 +11,7 @@ import pytest
 
 import mmaudit as mma
 from mmaudit._errors import AuditWarning, InputError, UnknownKeywordError
-from mmaudit.data import NO_PATIENT_ID, check_labels, check_proba
+from mmaudit.data import NO_PATIENT_ID, check_binary, check_labels, check_proba
 from mmaudit.images import GrayImage
 
 
@@ -255,7 +255,7 @@ def test_an_image_of_data_without_images(data):
             {"label": "age"},
             "label: expected the values 0 and 1, got 6 different values. Check that it is the label column.",
         ),
-        ({"label": ["label"]}, "label: expected the name of one column, got a list. Give the name, such as 'label'."),
+        ({"label": {"label"}}, "label: expected the name of one column, got a set. Give the name, such as 'label'."),
         (
             {"metadata": ["view", "proba"]},
             "metadata[1]: expected a column with no other role, got 'proba', which is y_proba. "
@@ -699,3 +699,219 @@ def test_with_labels_gives_new_data_and_checks_them(data):
         data.with_labels(data.y_true[1:])
     with pytest.raises(InputError, match="0 and 1"):
         data.with_labels(data.y_true + 1)
+
+
+# Several labels, several classes
+
+
+@pytest.fixture
+def several():
+    """Two labels of the same cases; one is not known everywhere."""
+    return pd.DataFrame(
+        {
+            "effusion": [0, 1, 1, 0, 1, 0],
+            "oedema": [1, np.nan, 0, 0, np.nan, 1],
+            "p_effusion": [0.2, 0.9, 0.4, 0.1, 0.8, 0.6],
+            "p_oedema": [0.9, 0.9, 0.2, 0.7, 0.1, 0.3],
+            "class": [0, 1, 2, 0, 2, 1],
+            "p0": [0.6, 0.2, 0.1, 0.3, 0.2, 0.5],
+            "p1": [0.3, 0.7, 0.2, 0.4, 0.2, 0.3],
+            "p2": [0.1, 0.1, 0.7, 0.3, 0.6, 0.2],
+            "patient": list("aabcdd"),
+        }
+    )
+
+
+MULTILABEL = {"label": ["effusion", "oedema"], "y_proba": ["p_effusion", "p_oedema"]}
+MULTICLASS = {"label": "class", "y_proba": ["p0", "p1", "p2"]}
+
+
+def test_several_columns_are_several_labels(several):
+    data = make(several, **MULTILABEL)
+    assert (data.kind, data.label_names, data.label_name) == ("multilabel", ("effusion", "oedema"), "effusion, oedema")
+    assert data.y_true.dtype == np.float32
+    np.testing.assert_array_equal(data.y_true, several[["effusion", "oedema"]])
+    np.testing.assert_array_equal(data.y_proba, several[["p_effusion", "p_oedema"]])
+    first, second = data.targets()
+    assert (first.name, second.name) == ("effusion", "oedema")
+    assert second.y_true.tolist() == [1, -1, 0, 0, -1, 1]
+    assert second.says.tolist() == [True, True, False, True, False, False]
+    assert second.error.tolist() == [False, False, False, True, False, True]  # none where the truth is not known
+    assert first.error.tolist() == [False, False, True, False, False, True]
+
+
+def test_several_columns_of_probabilities_are_classes(several):
+    data = make(several, **MULTICLASS, label_name=["normal", "pneumonia", "effusion"])
+    assert (data.kind, data.label_names) == ("multiclass", ("normal", "pneumonia", "effusion"))
+    assert data.y_true.tolist() == [0, 1, 2, 0, 2, 1]
+    targets = data.targets()
+    # The most probable classes are 0, 1, 2, 1, 2, 0: the fourth and the sixth are wrong.
+    assert [t.says.tolist() for t in targets] == [
+        [True, False, False, False, False, True],
+        [False, True, False, True, False, False],
+        [False, False, True, False, True, False],
+    ]
+    assert [np.flatnonzero(t.error).tolist() for t in targets] == [[3, 5], [3, 5], []]
+    assert [t.y_true.tolist() for t in targets] == [[1, 0, 0, 1, 0, 0], [0, 1, 0, 0, 0, 1], [0, 0, 1, 0, 1, 0]]
+    np.testing.assert_array_equal(targets[1].y_proba, several["p1"])
+
+
+def test_classes_without_names_are_numbered(several):
+    assert make(several, **MULTICLASS).label_names == ("class 0", "class 1", "class 2")
+
+
+def test_names_alone_tell_classes_before_there_are_predictions(several):
+    data = make(several, label="class", y_proba=None, label_name=["n", "p", "e"])
+    assert (data.kind, data.y_proba) == ("multiclass", None)
+    added = data.with_predictions(several[["p0", "p1", "p2"]].to_numpy())
+    np.testing.assert_allclose(added.y_proba, several[["p0", "p1", "p2"]])
+    with pytest.raises(InputError, match="label: expected the values 0 and 1, got 3 different values: 0, 1, 2"):
+        make(several, label="class", y_proba=None)
+
+
+def test_one_column_in_a_list_is_one_label(frame):
+    data = make(frame, label=["label"], y_proba=["proba"], label_name=["effusion"])
+    assert (data.kind, data.label_names, data.y_true.shape, data.y_proba.shape) == ("binary", ("effusion",), (6,), (6,))
+
+
+@pytest.mark.parametrize("roles", [MULTILABEL, MULTICLASS])
+def test_subsets_copies_and_new_labels_keep_the_kind(several, roles):
+    data = make(several, **roles)
+    for other in (data.subset([4, 0, 1]), pickle.loads(pickle.dumps(data)), copy.deepcopy(data)):
+        assert (other.kind, other.label_names) == (data.kind, data.label_names)
+    np.testing.assert_array_equal(data.subset([4, 0]).y_true, data.y_true[[4, 0]])
+    np.testing.assert_array_equal(data.subset([4, 0]).y_proba, data.y_proba[[4, 0]])
+    relabelled = data.with_labels(data.y_true[::-1])
+    np.testing.assert_array_equal(relabelled.y_true, data.y_true[::-1])
+    assert not relabelled.y_true.flags.writeable
+    with pytest.raises(InputError, match=r"y_true: expected 6 labels, got 5\."):
+        data.with_labels(data.y_true[:5])
+
+
+def test_tables_of_probabilities_are_read_by_name(several):
+    data = make(several, **MULTILABEL)
+    table = pd.DataFrame({"oedema": several["p_oedema"], "effusion": several["p_effusion"]})
+    np.testing.assert_array_equal(data.with_predictions(table).y_proba, data.y_proba)
+    np.testing.assert_array_equal(data.with_predictions(data.y_proba).y_proba, data.y_proba)
+
+
+def test_repr_of_several_labels_and_of_classes(several):
+    assert repr(make(several, **MULTILABEL)).splitlines()[1:] == [
+        "  labels       effusion (50 %), oedema (50 %, 2 unknown)",
+        "  probability  0.10 to 0.90; wrong at 0.5: effusion 33 %, oedema 50 %",
+    ]
+    assert repr(make(several, **MULTICLASS)).splitlines()[1:] == [
+        "  classes      class 0 (33 %), class 1 (33 %), class 2 (33 %)",
+        "  probability  0.10 to 0.70; wrong: 2 of 6 (33 %)",
+    ]
+    assert "none yet" in repr(make(several, **MULTILABEL | {"y_proba": None}))
+
+
+def test_each_label_may_have_its_own_threshold(several):
+    data = make(several, **MULTILABEL)
+    for given in ([0.3, 0.95], {"oedema": 0.95, "effusion": 0.3}):
+        first, second = data.targets(given)
+        assert first.says.tolist() == [False, True, True, False, True, True]
+        assert not second.says.any()
+    assert data.targets({"oedema": 0.95})[0].says.tolist() == data.targets()[0].says.tolist()
+
+
+@pytest.mark.parametrize(
+    ("threshold", "message"),
+    [
+        ([0.5], "threshold: expected 2, one a label, got 1. Their order is: effusion, oedema."),
+        ({"edema": 0.4}, "threshold: expected labels among effusion, oedema, got 'edema'. Did you mean 'oedema'?"),
+        ([0.5, 1.2], "threshold: expected a number between 0 and 1, got 1.2. Choose one in that range."),
+        ("0.5", "threshold: expected a number between 0 and 1, got '0.5'. Choose one in that range."),
+        (True, "threshold: expected a number between 0 and 1, got True. Choose one in that range."),
+    ],
+)
+def test_thresholds_that_do_not_fit(several, threshold, message):
+    with pytest.raises(InputError) as caught:
+        make(several, **MULTILABEL).targets(threshold)
+    assert str(caught.value) == message
+
+
+def test_classes_take_no_threshold(several):
+    with pytest.raises(InputError, match=r"threshold: expected none for classes, .* got 0\.3\. Leave it out\."):
+        make(several, **MULTICLASS).targets(0.3)
+
+
+@pytest.mark.parametrize(
+    ("keywords", "message"),
+    [
+        (MULTILABEL | {"y_proba": "p_effusion"}, "y_proba: expected 2 columns, one a label, got 1. Name them"),
+        (MULTILABEL | {"label": ["effusion", "effusion"]}, "label: expected each name once, got 'effusion' twice."),
+        (MULTILABEL | {"label": []}, "label: expected a column, or several, got an empty list."),
+        (MULTILABEL | {"label_name": "fluid"}, "label_name: expected 2 names, one a label, got 1."),
+        (MULTILABEL | {"label_name": ["x", "x"]}, "label_name: expected each name once, got 'x' twice."),
+        (MULTILABEL | {"label": ["effusion", "edema"]}, "label[1]: expected the name of a column of the table, got"),
+        (MULTILABEL | {"metadata": ["p_oedema"]}, "metadata[0]: expected a column with no other role, got 'p_oedema'"),
+        (
+            MULTILABEL | {"label": ["effusion", "class"]},
+            "label: expected 0, 1 or NaN where it is not known, got 2 other",
+        ),
+        (MULTICLASS | {"y_proba": ["p0", "p1"]}, "y_proba: expected one, that of label 1, or one for each of three"),
+        (MULTICLASS | {"label_name": ["a", "b"]}, "label_name: expected 3 names, one a class, got 2."),
+        (MULTICLASS | {"label": "p0"}, "label: expected a class for every sample, 0 to 2, got 6 other values."),
+        (MULTICLASS | {"label": "patient"}, "label: expected a class for every sample, 0 to 2, got 6 values that are"),
+        (MULTICLASS | {"label": "oedema"}, "label: expected a class for every sample, 0 to 2, got 2 missing values"),
+        (MULTICLASS | {"y_proba": ["p0", "p1", "p_oedema"]}, "y_proba: expected rows that sum to 1, one probability"),
+    ],
+)
+def test_columns_that_do_not_belong_together(several, keywords, message):
+    assert message_of(several, **keywords).startswith(message)
+
+
+def test_logits_and_percentages_of_classes_are_recognised(several):
+    columns = ["p0", "p1", "p2"]
+    logits = several.assign(**{c: 3 * np.log(several[c]) + 4 for c in columns})
+    assert "they look like logits. Apply scipy.special.softmax(logits, axis=1)." in message_of(logits, **MULTICLASS)
+    percentages = several.assign(**{c: 100 * several[c] for c in columns})
+    assert "they look like percentages. Divide them by 100." in message_of(percentages, **MULTICLASS)
+    nearly = several.assign(p0=several["p0"] + 5e-4)
+    np.testing.assert_array_equal(make(nearly, **MULTICLASS).y_proba[:, 0], nearly["p0"])  # rounded, not wrong
+
+
+def test_an_uncertain_label_asks_for_a_decision(several):
+    several.loc[0, "oedema"] = -1
+    assert message_of(several, **MULTILABEL) == (
+        "label: expected 0, 1 or NaN where it is not known, got 1 other values in 'oedema', -1 among them. "
+        "Decide what they mean: -1 (uncertain, in CheXpert) may become NaN, 0 or 1."
+    )
+
+
+def test_labels_of_any_dtype_may_have_unknown_values(several):
+    several["effusion"] = pd.array([False, True, None, False, True, False], dtype="boolean")
+    several["oedema"] = pd.Series([True, None, False, False, None, True], dtype=object)
+    y_true = make(several, **MULTILABEL).y_true
+    np.testing.assert_array_equal(y_true[:, 0], [0, 1, np.nan, 0, 1, 0])
+    np.testing.assert_array_equal(y_true[:, 1], [1, np.nan, 0, 0, np.nan, 1])
+
+
+def test_labels_of_one_value_each_leave_nothing_to_compare(several):
+    only = several.assign(effusion=1, oedema=[0, np.nan, 0, 0, 0, 0])
+    assert message_of(only, **MULTILABEL).startswith("label: expected both 0 and 1 in one label at least")
+
+
+def test_a_split_shares_out_the_rarest_class():
+    n = 400
+    classes = np.zeros(n, dtype=int)
+    classes[:120], classes[120:132] = 1, 2
+    frame = pd.DataFrame({"class": classes, "patient": np.arange(n)})
+    data = mma.AuditData.from_frame(frame, label="class", label_name=["a", "b", "c"], patient_id="patient")
+    for seed in range(20):
+        first, _ = data.split(0.5, random_state=seed)
+        counts = np.bincount(first.y_true, minlength=3)
+        assert abs(counts[2] - 6) <= 1
+        assert abs(counts[1] - 60) <= 1
+
+
+def test_what_needs_one_label_says_so(several):
+    for roles, what in ((MULTILABEL, "2 labels"), (MULTICLASS, "3 classes")):
+        with pytest.raises(InputError) as caught:
+            check_binary(make(several, **roles), "planting a failure")
+        assert str(caught.value) == (
+            f"data: expected data with one label, 0 or 1, for planting a failure, got data with {what}. "
+            "Load them with one label: AuditData.from_frame(df, label=one_column, ...)."
+        )

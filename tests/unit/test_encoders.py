@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.base import clone
-from sklearn.exceptions import NotFittedError
+from sklearn.exceptions import ConvergenceWarning, NotFittedError
 
 import mmaudit as mma
 from mmaudit._errors import AuditWarning, ImageReadError
@@ -21,6 +21,7 @@ from mmaudit.encoders import (
     label_terms,
     report_terms,
 )
+from mmaudit.encoders._image import ImageClusters
 from mmaudit.encoders._report import restates_label
 from mmaudit.images import GrayImage
 
@@ -328,6 +329,84 @@ def test_threads_change_nothing():
     one, four = (describe_images(Arrays(noise(20)), n_jobs=n) for n in (1, 4))
     assert one.descriptors.tobytes() == four.descriptors.tobytes()
     assert one.thumbnails == four.thumbnails
+
+
+# Groups of images
+
+
+def clumps(n_groups, n_each=30, n_columns=20, seed=0):
+    """Return points around centres far apart, and the group of each."""
+    rng = np.random.default_rng(seed)
+    group = np.repeat(np.arange(n_groups), n_each)
+    centres = 10 * rng.normal(size=(n_groups, n_columns))
+    return (centres[group] + rng.normal(size=(len(group), n_columns))).astype(np.float32), group
+
+
+def test_image_clusters_are_the_groups_that_are_there():
+    X, group = clumps(6)
+    found = ImageClusters(random_state=0).fit_transform(X)
+    assert list(found) == ["image cluster of 6", "image cluster of 12"]
+    six, twelve = found.iloc[:, 0], found.iloc[:, 1]
+    assert list(six.cat.categories) == [str(k) for k in range(1, 7)]
+    assert list(twelve.cat.categories) == [str(k) for k in range(1, 13)]
+    # One cluster a group and one group a cluster, whatever the numbers; and smaller clusters within a group.
+    assert (pd.crosstab(group, six) > 0).to_numpy().sum() == 6
+    assert ((pd.crosstab(group, twelve) > 0).sum(axis=0) == 1).all()
+
+
+def test_image_clusters_of_new_images_are_those_nearest():
+    X, _ = clumps(4)
+    clusters = ImageClusters([4], random_state=0).fit(X)
+    known, new = clusters.transform(X), clusters.transform(X[::7] + 0.1)
+    assert (new.to_numpy() == known.to_numpy()[::7]).all()
+    assert new.iloc[:, 0].dtype == known.iloc[:, 0].dtype  # same categories, also where some are not met
+    assert clusters.transform(X[:1]).shape == (1, 1)
+    again = pickle.loads(pickle.dumps(clusters)).transform(X)
+    pd.testing.assert_frame_equal(again, known)
+    pd.testing.assert_frame_equal(clone(clusters).fit(X).transform(X), known)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("n_images", [2, 5, 40])
+def test_image_clusters_of_few_or_equal_images(n_images, dtype, recwarn):
+    rng = np.random.default_rng(0)
+    for X in (np.ones((n_images, 3), dtype), np.repeat(rng.random((1, 100)), n_images, axis=0).astype(dtype)):
+        found = ImageClusters(random_state=0).fit_transform(X)
+        assert len(found) == n_images
+        assert found.notna().all(axis=None)
+        assert (found == found.iloc[0]).all(axis=None)
+    assert not [w for w in recwarn if issubclass(w.category, ConvergenceWarning)]
+
+
+def test_image_clusters_not_fitted():
+    with pytest.raises(NotFittedError, match="is not fitted yet"):
+        ImageClusters().transform(np.ones((3, 2)))
+
+
+def test_image_clusters_are_columns_learned_from_the_discovery_samples():
+    X, group = clumps(6, n_each=10)
+    first = np.arange(60) % 2 == 0
+    features, _ = encode(data_of(cases(), embeddings={"image": X}), fit_on=first, random_state=0)
+    columns = [c for c in features.table if c.startswith("image cluster")]
+    assert columns == ["image cluster of 6", "image cluster of 12"]
+    assert {features.kinds[c] for c in columns} == {"image"}
+    assert features.columns(["image"]) == columns
+    assert (pd.crosstab(group, features.table[columns[0]]) > 0).to_numpy().sum() == 6
+    moved = np.where(first[:, None], X, 100 + X[::-1])
+    again, _ = encode(data_of(cases(), embeddings={"image": moved}), fit_on=first, random_state=0)
+    pd.testing.assert_frame_equal(again.table[first], features.table[first])
+
+
+def test_images_that_were_described_are_not_read_again():
+    images = Arrays(noise(60))
+    data = data_of(cases(), images=images)
+    everyone = np.ones(60, dtype=bool)
+    features, table = encode(data, fit_on=everyone, random_state=0)
+    again, same = encode(data, fit_on=everyone, images=table, random_state=0)
+    assert same is table
+    assert images.n_reads == [1] * 60
+    pd.testing.assert_frame_equal(again.table, features.table)
+    np.testing.assert_array_equal(again.embeddings["image"], features.embeddings["image"])
 
 
 # All together

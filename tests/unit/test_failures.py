@@ -960,3 +960,9 @@ def test_the_real_collection():
     inside = shortcut.in_subgroup[shortcut.is_train]
     assert shortcut.train.y_true[inside].mean() >= 0.9
     assert shortcut.train.y_true[~inside].mean() <= 0.1
+
+
+def test_failures_are_planted_in_one_label_alone():
+    several = make(frame().assign(z=lambda t: t["y"]), label=["y", "z"], y_proba=None, label_name=None)
+    with pytest.raises(InputError, match="for planting a failure, got data with 2 labels"):
+        inject(several, kind="noisy", where=SUPINE)

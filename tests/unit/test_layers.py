@@ -10,19 +10,24 @@ import mmaudit
 
 PACKAGE = Path(mmaudit.__file__).parent
 BELOW = ("_errors", "images", "data")
-FLOW = ("datasets", "failures", "classifiers", "encoders", "slicers", "confirm", "explain", "result")
+FLOW = ("datasets", "failures", "classifiers", "encoders", "slicers", "metrics", "confirm", "explain")
+WHOLE = ("null_control", "compare")  # what the methods of a result of those names do; neither imports the other
 SHOW = ("report", "widgets")  # side by side: neither imports the other
 JOIN = ("_audit", "benchmark")  # the places that join the layers
 TOP = ("__init__", "cli")  # nobody imports these
 CONSTANT = "__version__"  # mmaudit/__init__.py itself loads nothing, and everybody may know the version
 RANK = {name: rank for rank, name in enumerate((*BELOW, *FLOW))}
+RANK |= dict.fromkeys(WHOLE, len(RANK))
+RANK["result"] = len(RANK)
 RANK |= dict.fromkeys(SHOW, len(RANK))
 RANK |= dict.fromkeys(JOIN, len(RANK))
 RANK |= dict.fromkeys(TOP, len(RANK) + 1)
 
+# A loaded result no longer has the audit at hand that null_control repeats.
 # result.to_html() and result.explore() are how a user reaches the two layers that show a result. The import lies
 # inside the method: a result can be computed, saved and loaded without the code that draws it.
-LAZY_ALLOWED = {("result", "report"), ("result", "widgets")}
+LAZY_ALLOWED = {("result", "report"), ("result", "widgets"), ("null_control", "report"), ("compare", "report")}
+LAZY_ALLOWED |= {("result", "_audit")}
 
 
 class Import(NamedTuple):

@@ -478,3 +478,53 @@ def test_why_a_candidate_is_no_finding(row, reason):
 def test_an_unknown_kind_of_error_is_named_in_its_own_words():
     assert fmt.error_type("wrong_side").long_name == "wrong side"
     assert fmt.error_type(None).shape == "triangle"
+
+
+# Several labels, other metrics
+
+
+def test_detectable_gaps_of_several_labels_are_one_row_each():
+    rows = [
+        {"target": "effusion", "label": 1, "n_patients": 10, "share": 0.1, "gap": 0.4},
+        {"target": "effusion", "label": 1, "n_patients": 20, "share": 0.2, "gap": 0.3},
+        {"target": "nodule", "label": 0, "n_patients": 9, "share": 0.2, "gap": None},
+    ]
+    shares, groups = fmt.detectable_of_several(rows)
+    assert shares == [0.1, 0.2]
+    assert groups == [("effusion, with it", rows[:2]), ("nodule, without it", [None, rows[2]])]
+
+
+def several(summary):
+    rates = {"n_known": 300, "n_positive": 100, "false_negative_rate": 0.2, "false_positive_rate": 0.1}
+    targets = [{"name": "effusion", **rates}, {"name": HOSTILE, **rates}]
+    changed = copy.deepcopy(summary)
+    changed["data"] |= {"kind": "multilabel", "targets": targets}
+    changed["detectable"] = [{"target": HOSTILE, "label": 1, "n_patients": 20, "share": 0.17, "gap": 0.34}]
+    for rows in (changed["findings"], changed["candidates"]):
+        for k, row in enumerate(rows):
+            row["target"] = targets[k % 2]["name"]
+    return changed
+
+
+def test_names_of_labels_stay_texts(summary):
+    for page in (render_html(several(summary)), render_markdown_card(several(summary))):
+        assert "<script>alert" not in page
+        assert "<img src=x" not in page
+        assert "effusion" in page
+        assert "100 of 300" in page
+
+
+def test_another_metric_is_named_and_its_direction_is_said(summary):
+    summary["settings"] |= {"metric": "auroc", "greater_is_better": True}
+    page, card = render_html(summary), render_markdown_card(summary)
+    assert "AUROC in the slice" in page
+    assert "← worse in the slice" in page
+    assert "Error rate in the slice" not in page
+    assert ">0.60<" in page  # an AUROC is no percentage
+    assert "The AUROC in a slice is compared with that of the rest of the samples" in card
+    assert "| 0.60 | 0.12 |" in card
+    measure = fmt.measure(summary)
+    assert fmt.not_confirmed_because({"gap": 0.1, "q_value": 0.4}, 0.05, measure) == (
+        "no worse AUROC than outside it among the confirmation patients"
+    )
+    assert fmt.not_confirmed_because({"gap": -0.1, "q_value": 0.4}, 0.05, measure) == "q = 0.40, above 0.05"

@@ -36,6 +36,7 @@ def row(number, **changes):
         "q_value": 0.002,
         "stability": np.nan,
         "confirmed": number == 1,
+        "target": "dot",
         "label": "1",
         "slicer": "rules",
         "sentence": f"Sentence {number} – ü.",
@@ -72,8 +73,8 @@ def make(n_samples=40, n_slices=3, *, ids=None, **changes):
         },
         "rules": {"s01": [{"column": "age", "operator": ">", "value": 60.0}]} if n_slices else {},
         "detectable": pd.DataFrame(
-            {"label": [1, 1, 0], "n_patients": [6, 20, 9], "share": [0.05, 0.2, 0.1], "gap": [np.nan, 0.31, np.nan]}
-        ),
+            {"target": "dot", "label": [1, 1, 0], "n_patients": [6, 20, 9], "share": [0.05, 0.2, 0.1]}
+        ).assign(gap=[np.nan, 0.31, np.nan]),
         "quarantine": pd.DataFrame({"sample_id": ["sample 3"], "reason": ["missing"]}),
         "data_summary": {"name": "toy", "n_confirmation_patients": 1234, "error_rate": np.float64(0.25)},
         "settings": {"alpha": 0.05, "modalities": ["metadata"], "random_state": np.int64(3)},
@@ -235,7 +236,7 @@ def message_of(path):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "{", "null and more", '{"kind": "mmaudit.AuditResult", "schema": 1}', "\x00", "[" * 200_000]
+    "text", ["", "{", "null and more", '{"kind": "mmaudit.AuditResult", "schema": 2}', "\x00", "[" * 200_000]
 )
 def test_damaged_files(tmp_path, text):
     path = tmp_path / "x.json"
@@ -255,7 +256,8 @@ def test_a_file_cut_short_and_bytes_that_are_no_text(tmp_path):
     ("changes", "message"),
     [
         ({"kind": "something"}, "expected a saved audit, got a file of another kind"),
-        ({"schema": 2}, "expected a file of version 1, got another version. Install a later mmaudit."),
+        ({"schema": 1}, "expected a file of version 2, got version 1. Run the audit again."),
+        ({"schema": 3}, "expected a file of version 2, got another version. Install a later mmaudit."),
         ({"candidates": [{"slice_id": "s01"}]}, "a damaged file"),
         ({"candidates": 5}, "a damaged file"),
         ({"summary": {}}, "a damaged file"),
