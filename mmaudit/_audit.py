@@ -30,7 +30,6 @@ __all__ = ["audit"]
 logger = logging.getLogger(__name__)
 
 MAX_SLICES = 15
-SMALL_FIT = 5000  # discovery samples
 MIN_PATIENTS_IN_ALL = 20
 ERROR_TYPES = {0: "false_positive", 1: "false_negative", None: "mixed"}
 
@@ -149,7 +148,9 @@ def _run(
     seconds = _Seconds()
     seeds = check_random_state(random_state).randint(np.iinfo(np.int32).max, size=5)
     targets = data.targets(how.threshold)
-    with warnings.catch_warnings(record=True) as caught:
+    # One thread for linear algebra: on several, sums are rounded in another order, and the same seed would not give
+    # the same slices on every machine. Fits are small; handing work from thread to thread costs more than it gains.
+    with warnings.catch_warnings(record=True) as caught, threadpool_limits(1):
         warnings.simplefilter("always", AuditWarning)
         # Errors are shared out evenly. Which images, words and metadata go with them plays no part in the split, so
         # without a real failure the two parts say nothing about each other.
@@ -176,12 +177,10 @@ def _run(
         )
         seen, patient = features.take(discovery), data.patient_id[discovery]
         seen_targets = [target.take(discovery) for target in targets]
-        # Small fits lose more to handing work from thread to thread than they gain: ten times on a busy machine.
-        with threadpool_limits(1 if len(patient) < SMALL_FIT else None):
-            portfolio.fit(seen, seen_targets, groups=patient)
-            seconds.mark("discover")
-            stability = _stability(portfolio, seen, seen_targets, patient, how.n_refits, seeds[3], progress)
-            seconds.mark("stability")
+        portfolio.fit(seen, seen_targets, groups=patient)
+        seconds.mark("discover")
+        stability = _stability(portfolio, seen, seen_targets, patient, how.n_refits, seeds[3], progress)
+        seconds.mark("stability")
     messages = _retell(caught)
     if not data.has_patient_id:  # said aloud when the data were made
         messages.insert(0, NO_PATIENT_ID)

@@ -225,7 +225,8 @@ def _benchmark(args: argparse.Namespace) -> int:
     out = Path(args.out).expanduser()
     if out.exists() and not out.is_dir():
         raise InputError("out", "a folder", f"{args.out!r}, which is a file", "Give another name.")
-    if out.is_dir() and any(out.iterdir()) and not (out / "rows").is_dir():
+    begun = any((out / name).is_dir() for name in ("rows", "predictions"))  # networks are trained before rows are there
+    if out.is_dir() and any(out.iterdir()) and not begun:
         raise InputError(
             "out",
             "a new or empty folder, or that of an earlier benchmark",

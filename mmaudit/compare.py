@@ -13,6 +13,7 @@ from sklearn.utils import check_random_state
 from mmaudit._errors import InputError
 from mmaudit.confirm import MIN_PATIENTS, comparison_groups, confirm, corrected_interval, slice_metrics, values_of
 from mmaudit.data import AuditData
+from mmaudit.explain import metric_words
 from mmaudit.metrics import METRICS, Metric, as_metric, evaluate
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ class Comparison:
     @property
     def sentences(self) -> list[str]:
         """What changed, in words: one sentence over all, one for each clear change, one for each new slice."""
-        count = self.frame["verdict"].value_counts()
+        metric, count = metric_words(self.metric), self.frame["verdict"].value_counts()
         parts = [f"{count.get(v, 0)} {v}" for v in ("better", "worse", "no clear change", "not tested") if v in count]
         text = [
             f"Of {len(self.frame)} slices, under the second model: {', '.join(parts) or 'none'}. Error rate over all "
@@ -60,14 +61,14 @@ class Comparison:
             f"before, {100 * self.overall['error_rate_after']:.1f} % after."
         ]
         text += [
-            f"{row.slice_id} ({row.description}) is {row.verdict}: {self.metric} {row.metric_before:.2f} before, "
+            f"{row.slice_id} ({row.description}) is {row.verdict}: {metric} {row.metric_before:.2f} before, "
             f"{row.metric_after:.2f} after, a change of {row.change:+.2f} ({row.ci_low:+.2f} to {row.ci_high:+.2f}) in "
             f"{row.n_patients} patients, q = {row.q_value:.2g}."
             for row in self.frame.itertuples()
             if row.verdict in ("better", "worse")
         ]
         text += [
-            f"New with the second model: {row.description}; {self.metric} {row.metric_inside:.2f} inside, "
+            f"New with the second model: {row.description}; {metric} {row.metric_inside:.2f} inside, "
             f"{row.metric_outside:.2f} outside, and {row.metric_before:.2f} inside with the first model, on "
             f"{row.n_patients} patients that neither discovery saw; "
             f"{'confirmed' if row.confirmed else 'not confirmed'} (q = {row.q_value:.2g})."
@@ -151,8 +152,10 @@ def compare(
     -----
     Only confirmation samples of the first audit that the second model has too. The two models' predictions are
     exchanged within whole patients for the two-sided p-value, and patients are resampled with both for the interval
-    (bias-corrected, widened for few patients; see `mmaudit.confirm.gap_interval`). Correction: Benjamini-Hochberg over
-    all slices. If the second model was trained on these patients, it looks better than it is.
+    (bias-corrected, widened for few patients; see `mmaudit.confirm.gap_interval`). Where no answer in a slice differs,
+    resampling would say 0 to 0; the interval is then that of a share of which n patients show none (Clopper and Pearson
+    1934, doi:10.1093/biomet/26.4.404), to both sides. Correction: Benjamini-Hochberg over all slices. If the second
+    model was trained on these patients, it looks better than it is.
     """
     rng = check_random_state(random_state)
     data = audited_data(result, data)
@@ -321,6 +324,12 @@ def _paired(result, comparisons, inside, one, two, patient, metric: Metric, n_pe
         ends = np.array(
             [corrected_interval(r, c, n, alpha) for r, c, n in zip(resampled.T, change, n_patients, strict=True)]
         )
+        # Resamples of patients whose answers are all the same do not vary, yet others might have changed: as many as
+        # a share can be that none of n patients shows. How far a function of the user's then goes is not known.
+        asked = masks if metric.only is None else masks & (y == metric.only)
+        still = np.array([(first[m] == second[m]).all() for m in asked])
+        reach = 1 - (alpha / 2) ** (1 / np.maximum(n_patients[still], 1)) if metric.name in METRICS else np.nan
+        ends[still] = np.multiply.outer(reach * np.ones(still.sum()), [-1, 1])
         tested = (n_patients >= MIN_PATIENTS) & np.isfinite(change)
         numbers = np.column_stack([before, after, change, ends, (1 + as_far) / (1 + n_permutations)])
         numbers[~tested] = np.nan

@@ -62,7 +62,7 @@ def confirm(
         Level: q-value at or below which, with an interval beyond 0, a candidate is confirmed; intervals cover
         1 - alpha.
     n_permutations, n_bootstraps : int
-        Resamples; the smallest p-value is 1 / (n_permutations + 1). At most 999 and 1,000 for AUROC, calibration error
+        Resamples; the smallest p-value is 2 / (n_permutations + 1). At most 999 and 1,000 for AUROC, calibration error
         and functions; intervals of error rate, sensitivity and specificity need none.
     random_state : int, RandomState or None
         Seed. None: another each time.

@@ -147,7 +147,9 @@ def null_control(
     -----
     Whole patients exchange their predictions with others of the same labels and about as many samples. Error rates,
     the mix of labels and the likeness of errors within a patient stay, but nothing in images, reports or metadata goes
-    with errors any more. A patient whose combination of labels nobody else has keeps its predictions.
+    with errors any more. Of several labels each is dealt out by itself (whether it is known counts too), so errors of
+    two labels no longer go together. A patient with both answers on its films, where nobody else has both, keeps its
+    predictions.
     """
     if not isinstance(n, (int, np.integer)) or isinstance(n, bool) or n < 1:
         raise InputError("n", "a whole number from 1 on", f"{n!r}", "Use 20.")

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 _INK, _MUTED, _GRID = "#222222", "#5c6670", "#e3e6ea"
 _BLUE, _VERMILLION, _GREEN = "#0072B2", "#D55E00", "#009E73"  # Okabe-Ito
+MOST_CHARACTERS = 40  # of a description beside the axis
 _VERDICTS = {
     "better": (_GREEN, "v", "better"),
     "worse": (_VERMILLION, "^", "worse"),
@@ -59,10 +60,10 @@ def null_plot(control: Mapping[str, Any], ax: Axes | None = None) -> Axes:
     bottom = min([-0.05, *(min(x, y) for x, y in points)]) * 1.08
     ax.axhline(0, color=_INK, linewidth=1, zorder=1)
     ax.plot([0, top], [0, top], color=_INK, linewidth=1, linestyle="--", zorder=1)
-    ax.annotate("held what it promised", (top, top), (-6, -2), textcoords="offset points", ha="right", va="top",
-                fontsize="x-small", color=_INK, rotation=0)  # fmt: skip
+    ax.text(0.96 * top, 0.97 * top, "held what it promised", rotation=45, rotation_mode="anchor",
+            transform_rotates_text=True, ha="right", va="bottom", fontsize="small", color=_INK)  # fmt: skip
     ax.annotate("nothing left of it", (top, 0), (-2, -3), textcoords="offset points", ha="right", va="top",
-                fontsize="x-small", color=_INK)  # fmt: skip
+                fontsize="small", color=_INK)  # fmt: skip
     for of, style, name in groups:
         if of:
             x, y = zip(*of, strict=True)
@@ -72,8 +73,9 @@ def null_plot(control: Mapping[str, Any], ax: Axes | None = None) -> Axes:
         ax.plot([0] * len(chance), [y for _, y in chance], "_", color=_MUTED, markersize=9, zorder=2)
     ax.set_xlim(min(0, *(x for x, _ in points), 0) if points else 0, top)
     ax.set_ylim(bottom, top)
-    ax.set_xlabel(f"worse in discovery by ({control['metric']})", fontsize="small").set_parse_math(False)
-    ax.set_ylabel("worse on held-out patients by", fontsize="small")
+    metric = _metric(control)
+    ax.set_xlabel(f"{metric} worse by, where it was found", fontsize="small").set_parse_math(False)
+    ax.set_ylabel(f"{metric} worse by, on held-out patients", fontsize="small").set_parse_math(False)
     ax.set_title("What chance alone gives, and what the audit gave", loc="left", fontsize="medium", color=_INK)
     if points:
         ax.legend(loc="upper left", fontsize="small", frameon=False)
@@ -101,17 +103,17 @@ def comparison_plot(comparison: Mapping[str, Any], ax: Axes | None = None) -> Ax
             continue
         colour, marker, name = _VERDICTS[row["verdict"]]
         ax.plot([before, after], [y, y], color=colour, linewidth=1.8, zorder=2)
-        ax.plot([before], [y], "o", color=_INK, markerfacecolor="white", markersize=7, zorder=3,
+        # The ring is larger than what may lie in it: both are seen where nothing changed.
+        ax.plot([before], [y], "o", color=_INK, markerfacecolor="white", markersize=10, zorder=3,
                 label=None if "before" in named else "first model")  # fmt: skip
-        ax.plot([after], [y], marker, color=colour, markersize=8, linestyle="none", zorder=4,
+        ax.plot([after], [y], marker, color=colour, markersize=6.5, linestyle="none", zorder=4,
                 label=None if name in named else f"second model, {name}")  # fmt: skip
         named |= {"before", name}
     ax.set_yticks(range(len(rows)))
-    labels = [fmt.one_line(f"{r['slice_id']}  {r['description']}")[:48] for r in rows]
-    ax.set_yticklabels(labels, fontsize="small", color=_INK, parse_math=False)
+    ax.set_yticklabels([_label(row) for row in rows], fontsize="small", color=_INK, parse_math=False)
     ax.set_ylim(max(len(rows), 1) - 0.4, -0.6)
     ax.tick_params(axis="y", length=0)
-    ax.set_xlabel(f"{comparison['metric']} inside the slice", fontsize="small").set_parse_math(False)
+    ax.set_xlabel(f"{_metric(comparison)} inside the slice", fontsize="small").set_parse_math(False)
     ax.set_title("The same slices under two models", loc="left", fontsize="medium", color=_INK)
     if named:
         ax.legend(loc="upper left", bbox_to_anchor=(0, -0.6 / (0.6 + 0.42 * max(len(rows), 2))), ncols=2,
@@ -129,6 +131,17 @@ def picture(ax: Axes, alt: str, *lines: str) -> str:
     said = "".join(f"<p>{html.escape(fmt.one_line(line))}</p>" for line in (alt, *lines))
     source = base64.b64encode(buffer.getvalue()).decode()
     return f'<img alt="{html.escape(fmt.one_line(alt))}" src="data:image/png;base64,{source}">{said}'
+
+
+def _label(row: Mapping[str, Any]) -> str:
+    """Return a slice's id and description, cut to a line, and its patients: few of them make no change clear."""
+    text = fmt.one_line(row["description"])
+    text = text if len(text) <= MOST_CHARACTERS else text[: MOST_CHARACTERS - 1].rstrip() + "…"
+    return f"{row['slice_id']}  {text} ({fmt.amount(row['n_patients'], 'patient')})"
+
+
+def _metric(of: Mapping[str, Any]) -> str:
+    return fmt.measure({"settings": {"metric": of["metric"]}}).name
 
 
 def _axes(ax: Axes | None, height_in: float) -> Axes:

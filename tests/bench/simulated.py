@@ -52,21 +52,23 @@ def planted(data: mma.AuditData, kind: str) -> np.ndarray:
     return np.zeros(data.n_samples, dtype=bool)
 
 
-def one_audit(data: mma.AuditData, kind: str, seed: int) -> dict:
+def one_audit(data: mma.AuditData, kind: str, seed: int, n_refits: int = 0) -> dict:
     """Return what one audit of one draw of predictions found."""
     rng = np.random.default_rng([seed, 7])
     right = rng.random(data.n_samples) < ACCURACY
     says_one = np.where(right, data.y_true, 1 - data.y_true) == 1
     proba = np.where(says_one, rng.beta(6, 2, data.n_samples), rng.beta(2, 6, data.n_samples))
     mask = planted(data, kind)
-    result = mma.audit(data.with_predictions(np.where(mask, 1 - proba, proba)), n_refits=0, random_state=seed)
-    row = {"kind": kind, "seed": seed, "n_findings": len(result.findings), "first": "", "named": False, "jaccard": 0.0}
+    result = mma.audit(data.with_predictions(np.where(mask, 1 - proba, proba)), n_refits=n_refits, random_state=seed)
+    row = {"kind": kind, "seed": seed, "n_findings": len(result.findings), "first": "", "named": False}
+    row |= {"jaccard": 0.0, "stability": np.nan}
     if len(result.findings):
         first = result.findings.iloc[0]
         members = result.membership[first["slice_id"]].to_numpy() >= 0.5
         row["first"] = first["description"]
         row["named"] = kind in NAMES and bool(NAMES[kind].search(first["description"]))
         row["jaccard"] = (members & mask).sum() / (members | mask).sum()
+        row["stability"] = first["stability"]
     return row
 
 
@@ -77,17 +79,19 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=50)
     parser.add_argument("--first-seed", type=int, default=2000, help="settings were chosen on seeds below 20")
     parser.add_argument("--kinds", default="null,supine,tubes")
+    parser.add_argument("--refits", type=int, default=0, help="refits for the stability of the first finding")
     args = parser.parse_args()
     warnings.simplefilter("ignore")
     data = load(args.root)
     for kind in args.kinds.split(","):
         seeds = range(args.first_seed, args.first_seed + args.seeds)
-        rows = pd.DataFrame([one_audit(data, kind, seed) for seed in seeds])
+        rows = pd.DataFrame([one_audit(data, kind, seed, args.refits) for seed in seeds])
         matched = rows.loc[rows["named"], "jaccard"].mean()
         print(
             f"{kind}: {len(rows)} audits, planted {planted(data, kind).sum()} of {data.n_samples} samples; "
             f"any finding {(rows['n_findings'] > 0).mean():.2f}; first finding names it {rows['named'].mean():.2f}, "
             f"Jaccard {matched:.2f}; findings {rows['n_findings'].mean():.2f} an audit"
+            + (f"; median stability {rows.loc[rows['named'], 'stability'].median():.2f}" if args.refits else "")
         )
         print(rows["first"].value_counts().head(6).to_string(), flush=True)
 

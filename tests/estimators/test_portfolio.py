@@ -1,7 +1,6 @@
 """Planted slices come first, whatever modality they are in, and who belongs to one does not depend on predictions."""
 
 import pickle
-
 from dataclasses import replace
 
 import numpy as np

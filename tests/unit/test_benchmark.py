@@ -770,6 +770,7 @@ def failed(capsys, *argv):
 
 def test_the_command_runs_and_prints_the_table(capsys, here, monkeypatch, counted):
     loaded = []
+    (here / "out/predictions").mkdir(parents=True)  # of a run that was interrupted before its first case was done
     monkeypatch.setattr(benchmark, "load_source", lambda *given: loaded.append(given) or made_up())
     argv = ["benchmark", "out", "--source", "covid:some/folder", "--half", "tune", "--seeds", "1", "--quiet"]
     argv += ["--slicer", "mmaudit", "--slicer", "kmeans", "--modalities", "metadata", "--modalities", "report,metadata"]

@@ -57,7 +57,7 @@ def test_a_mended_slice_is_better_and_the_numbers_are_those_of_the_members(resul
     held_out = (result.samples["part"] == "confirmation").to_numpy()
     assert comparison.overall["error_rate_after"] == pytest.approx(((SECOND >= 0.5) != (TRUTH == 1))[held_out].mean())
     assert comparison.sentences[1].startswith("s01 (")
-    assert "is better: error_rate" in comparison.sentences[1]
+    assert "is better: error rate" in comparison.sentences[1]
 
 
 def test_data_array_and_audit_give_the_same_frame(result, second):
@@ -88,10 +88,19 @@ def test_one_film_a_patient_is_the_exact_test_of_mcnemar():
 
 def test_the_same_model_changes_nothing(result):
     comparison = result.compare(FIRST)
-    tested = comparison.frame["change"].notna()
-    assert (comparison.frame.loc[tested, ["change", "ci_low", "ci_high"]] == 0).all(axis=None)
-    assert (comparison.frame.loc[tested, "p_value"] == 1).all()
+    tested = comparison.frame[comparison.frame["change"].notna()]
+    assert (tested["change"] == 0).all()
+    assert (tested["p_value"] == 1).all()
     assert set(comparison.frame["verdict"]) <= {"no clear change", "not tested"}
+    # n patients of whom none changed: where this share does, 2.5 % of samples show none.
+    np.testing.assert_allclose((1 - tested["ci_high"]) ** tested["n_patients"], 0.025)
+    np.testing.assert_allclose(tested["ci_low"], -tested["ci_high"])
+
+
+def test_how_far_an_unknown_metric_might_have_changed_is_not_told(result):
+    frame = compare(result, FIRST, metric=lambda y, p, m: p[m].mean(), n_permutations=9, n_bootstraps=9).frame
+    assert (frame["change"].dropna() == 0).all()
+    assert frame["ci_low"].isna().all()
 
 
 def test_only_samples_that_both_have_count(result):

@@ -48,16 +48,81 @@ def test_labels_stay_and_predictions_move_with_whole_patients():
     assert moved.mean() > 0.9
 
 
-def test_several_labels_are_exchanged_within_the_same_combination():
-    rng = np.random.default_rng(0)
-    frame = pd.DataFrame({"a": rng.integers(0, 2, 80), "b": rng.integers(0, 2, 80).astype(float)})
-    frame.loc[:9, "b"] = np.nan
-    frame = frame.assign(p=rng.random(80), q=rng.random(80), who=np.arange(80), age=0.0)
-    data = mma.AuditData.from_frame(frame, label=["a", "b"], y_proba=["p", "q"], patient_id="who", metadata=["age"])
+def several_labels(seed=0, n_patients=300):
+    """Two films a patient, three labels, a sixth of them unknown: label a is missed on AP films."""
+    rng = np.random.default_rng(seed)
+    n = 2 * n_patients
+    frame = pd.DataFrame({"who": np.arange(n) // 2, "view": rng.choice(["AP", "PA"], n), "age": rng.normal(60, 10, n)})
+    for name in "abc":
+        y = rng.integers(0, 2, n)
+        missed = (frame["view"] == "AP") & (y == 1) & (name == "a")
+        right = rng.random(n) < np.where(missed, 0.3, 0.9)
+        frame[f"p_{name}"] = np.where(right == (y == 1), 0.5 + rng.random(n) / 2, rng.random(n) / 2)
+        frame[name] = np.where(rng.random(n) < 1 / 6, np.nan, y)
+    return mma.AuditData.from_frame(
+        frame, label=list("abc"), y_proba=["p_a", "p_b", "p_c"], patient_id="who", metadata=["view", "age"]
+    )
+
+
+def several_classes(seed=0, n_patients=300):
+    """Two films a patient, three classes: the third is called the first on AP films."""
+    rng = np.random.default_rng(seed)
+    n = 2 * n_patients
+    frame = pd.DataFrame({"who": np.arange(n) // 2, "view": rng.choice(["AP", "PA"], n), "age": rng.normal(60, 10, n)})
+    y = rng.integers(0, 3, n)
+    wrong = rng.random(n) < np.where((frame["view"] == "AP") & (y == 2), 0.7, 0.1)
+    said = np.where(wrong, (y + 1) % 3, y)
+    proba = 0.4 * rng.dirichlet([1, 1, 1], n) + 0.6 * np.eye(3)[said]
+    frame = frame.assign(y=y, **{f"p{k}": proba[:, k] for k in range(3)})
+    return mma.AuditData.from_frame(
+        frame, label="y", y_proba=["p0", "p1", "p2"], patient_id="who", metadata=["view", "age"]
+    )
+
+
+def planted_gap(data, k, label=1):
+    """Return the error rate on AP films less that on others, of one target within one label."""
+    target = data.targets()[k]
+    of, ap = target.y_true == label, np.asarray(data.metadata["view"] == "AP")
+    return target.error[of & ap].mean() - target.error[of & ~ap].mean()
+
+
+def test_each_of_several_labels_is_dealt_out_by_itself_to_patients_with_the_same_answers():
+    data = several_labels()
     other = exchange_predictions(data, np.random.RandomState(0))
-    lender = [int(np.flatnonzero(data.y_proba[:, 0] == p)[0]) for p in other.y_proba[:, 0]]
-    np.testing.assert_array_equal(data.y_true[lender], data.y_true)
-    np.testing.assert_array_equal(data.y_proba[lender], other.y_proba)
+    lenders = []
+    for given, dealt, label in zip(data.y_proba.T, other.y_proba.T, data.y_true.T, strict=True):
+        place = {p: i for i, p in enumerate(given)}
+        lender = np.array([place[p] for p in dealt])
+        np.testing.assert_array_equal(label[lender], label)  # the same label, or unknown as well
+        lenders.append(data.patient_id[lender])
+        assert pd.Series(lenders[-1]).groupby(np.asarray(data.patient_id)).nunique().max() == 1
+        assert (lenders[-1] != data.patient_id).mean() > 0.9
+    assert (lenders[0] != lenders[1]).mean() > 0.9
+
+
+@pytest.mark.parametrize(("make", "k"), [(several_labels, 0), (several_classes, 2)])
+def test_a_planted_failure_of_one_label_or_class_is_gone_after_the_exchange(make, k):
+    """Of the label there are about 125 films of each view, of the class 100: a standard error of 0.06, 0.02 for ten."""
+    data, rng = make(), np.random.RandomState(0)
+    assert planted_gap(data, k) > 0.45
+    dealt = [exchange_predictions(data, rng) for _ in range(10)]
+    assert abs(np.mean([planted_gap(d, k) for d in dealt])) < 0.06
+    for d in dealt:  # and nobody's error rate has changed
+        for before, after in zip(data.targets(), d.targets(), strict=True):
+            for label in (0, 1):
+                rates = [t.error[t.y_true == label].mean() for t in (before, after)]
+                assert rates[0] == pytest.approx(rates[1], abs=0.05)
+
+
+@pytest.mark.parametrize("make", [several_labels, several_classes])
+def test_chance_rarely_has_a_finding_with_several_labels_or_classes(make):
+    """Ten runs; two or more findings would have a probability of 0.03 at the 0.025 a run that the level says."""
+    audit = mma.audit(make(n_patients=200), n_refits=0, n_permutations=499)
+    assert len(audit.findings) >= 1
+    control = audit.null_control(10)
+    assert (control.frame["n_findings"] > 0).sum() <= 1
+    assert control.observed["discovery_gap"].max() > control.frame["discovery_gap"].max()
+    assert control.frame["gap"].abs().median() < 0.15
 
 
 def test_a_real_failure_stands_out_from_chance(result, control):
