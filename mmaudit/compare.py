@@ -31,13 +31,14 @@ class Comparison:
     Attributes
     ----------
     frame : DataFrame, one row a candidate of the audit
-        slice_id, description, n_samples, n_patients, metric_before and metric_after (inside the slice, under the model
-        of the audit and the second one), change (after minus before), ci_low, ci_high, p_value, q_value, verdict
-        ("better", "worse", "no clear change", "not tested").
+        slice_id, description, error_type, n_samples, n_patients, metric_before and metric_after (inside the slice,
+        under the model of the audit and the second one), change (after minus before), ci_low, ci_high, p_value,
+        q_value, verdict ("better", "worse", "no clear change", "not tested").
     new : DataFrame
-        Findings of the second model's own audit that match no slice of this one: slice_id, description, jaccard (with
-        the nearest slice), and on patients in neither discovery part n_samples, n_patients, metric_before (first model
-        inside), metric_inside, metric_outside, gap, ci_low, ci_high, p_value, q_value, confirmed (second model).
+        Findings of the second model's own audit that match no slice of this one: slice_id, description, error_type,
+        jaccard (with the nearest slice), and on patients in neither discovery part n_samples, n_patients,
+        metric_before (first model inside), metric_inside, metric_outside, gap, ci_low, ci_high, p_value, q_value,
+        confirmed (second model).
     overall : dict
         n_samples, n_patients, error_rate_before and error_rate_after, on the shared confirmation samples.
     metric : str
@@ -294,6 +295,7 @@ def _paired(result, comparisons, inside, one, two, patient, metric: Metric, n_pe
         {
             "slice_id": candidates["slice_id"],
             "description": candidates["description"],
+            "error_type": candidates["error_type"],
             "n_samples": 0,
             "n_patients": 0,
             **dict.fromkeys(("metric_before", "metric_after", "change", "ci_low", "ci_high", "p_value"), np.nan),
@@ -349,7 +351,7 @@ def _new(result, theirs, data, second, place, held_out, before, after, metric, r
     """Return the findings of the second audit that match no slice of the first, tested where neither has looked."""
     tested = ["n_samples", "n_patients", "metric_before", "metric_inside", "metric_outside", "gap"]
     tested += ["ci_low", "ci_high", "p_value", "q_value"]
-    columns = ["slice_id", "description", "jaccard", *tested, "confirmed"]
+    columns = ["slice_id", "description", "error_type", "jaccard", *tested, "confirmed"]
     nothing = pd.DataFrame(columns=columns).astype(dict.fromkeys(["jaccard", *tested], float))
     if theirs is None or not theirs.candidates["confirmed"].any():
         return nothing
@@ -377,6 +379,6 @@ def _new(result, theirs, data, second, place, held_out, before, after, metric, r
         slice_metrics(inside[:, k], label, us[of], patient, metric)[3] for k, (of, label) in enumerate(comparisons)
     ]
     numbers["jaccard"] = nearest
-    for column in ("slice_id", "description"):
+    for column in ("slice_id", "description", "error_type"):
         numbers[column] = theirs.candidates[column].to_numpy()[found]
     return numbers[columns]
