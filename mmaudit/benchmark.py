@@ -103,6 +103,7 @@ PHANTOM_SETTINGS: dict[str, dict[str, Any]] = {
 PHANTOM_PATIENTS, PHANTOM_PX = 500, 112
 
 WORK_SIDE_PX = 256
+ALL_TAGS = "all"
 OPENI_LABEL, OPENI_SAMPLES = "Cardiomegaly", 1500
 
 STYLES = {  # colours of Okabe and Ito, and a shape for each, so that nobody depends on colour
@@ -1056,7 +1057,7 @@ def summarise(frame: pd.DataFrame, *, random_state: int = 0) -> pd.DataFrame:
     DataFrame
         Columns `source`, `tag`, `scenario`, `modalities`, `slicer`, `n_cases`, `n_attributes`, `chance`, `seconds`
         (means), and of each score its mean and the ends of its interval, such as `precision_at_10_low`. NaN where a
-        score does not apply.
+        score does not apply. A source of several tags has rows of all together too, with the tag "all".
 
     Notes
     -----
@@ -1068,8 +1069,11 @@ def summarise(frame: pd.DataFrame, *, random_state: int = 0) -> pd.DataFrame:
         "scenario": SCENARIOS,
         "modalities": ["+".join(subset) for subset in SUBSETS],
         "slicer": list(SLICERS),
-        "tag": ["written", "picture", "picture-new", ""],
+        "tag": [ALL_TAGS, "written", "picture", "picture-new", ""],
     }
+    planted = frame[frame["scenario"] != "null"]
+    several = planted.groupby("source")["tag"].transform("nunique") > 1
+    frame = pd.concat([planted[several].assign(tag=ALL_TAGS), frame])
     rows = []
     for names, group in frame.groupby(order, sort=True):
         row = dict(zip(order, names, strict=True))

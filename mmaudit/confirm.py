@@ -81,9 +81,9 @@ def confirm(
 
     Notes
     -----
-    The p-value is two-sided though only what is worse can be confirmed: without any failure, an audit has a finding at
-    most about half as often as `alpha` says. Correction: Benjamini and Hochberg 1995 over all candidates of all
-    targets, doi:10.1111/j.2517-6161.1995.tb02031.x.
+    The p-value is twice the upper tail, of "worse inside", as in a two-sided test; a slice that is better has none. So
+    without any failure, an audit has a finding at most about half as often as `alpha` says. Correction: Benjamini and
+    Hochberg 1995 over all candidates of all targets, doi:10.1111/j.2517-6161.1995.tb02031.x.
     """
     rng, metric = check_random_state(random_state), as_metric(metric)
     _check_comparisons(comparisons, inside.shape[1], len(targets))
@@ -123,7 +123,7 @@ def metric_frame(
     -------
     DataFrame
         Columns slice_id, metric, inside, outside, gap, ci_low, ci_high, p_value, q_value, note. The p-value is
-        two-sided: twice the upper tail of "worse inside"; q-values are over all rows that have one. The note says why
+        twice the upper tail, of "worse inside"; q-values are over all rows that have one. The note says why
         a row has none.
     """
     rng = check_random_state(random_state)
@@ -267,7 +267,7 @@ def permutation_p_values(
     n_permutations: int,
     rng: np.random.RandomState,
 ) -> np.ndarray:
-    """Return two-sided p-values of "predictions have nothing to do with the slice", shape (n_candidates,).
+    """Return p-values of "predictions have nothing to do with the slice", shape (n_candidates,).
 
     Whole patients are exchanged: each patient gets the predictions of another one with the same labels and about as
     many samples. So samples of one patient stay together, patients with many films are compared with their like, and a

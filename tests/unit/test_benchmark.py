@@ -543,6 +543,16 @@ def summary():
     return benchmark.summarise(pd.concat(frames, ignore_index=True))
 
 
+def test_the_summary_has_all_tags_of_a_source_together_too():
+    one = rows([0.2, 0.4], attributes=["a", "b"]).assign(tag="written")
+    two = rows([0.9], attributes="c").assign(tag="picture")
+    summary = benchmark.summarise(pd.concat([one, two], ignore_index=True)).set_index("tag")
+    assert summary.index.tolist() == ["all", "written", "picture"]
+    assert summary.loc["all", "precision_at_10"] == pytest.approx(0.5)
+    assert summary.loc["all", "n_attributes"] == 3
+    assert benchmark.summarise(one)["tag"].tolist() == ["written"]
+
+
 def test_the_table_shows_every_number_where_it_belongs(summary):
     lines = benchmark.to_markdown(summary).splitlines()
     assert "| scenario | modalities | cases (attributes) | chance | mmaudit | kmeans |" in lines
