@@ -109,7 +109,8 @@ def audit(
     References
     ----------
     arXiv:2602.24183 (multimodal slice discovery); Domino, arXiv:2203.14960. Differences: modalities are searched
-    one by one and together, rules are searched beside the mixture, and candidates are tested on held-out patients.
+    one by one and together, rules and models of the errors take the place of the mixture, and candidates are tested
+    on held-out patients.
     """
     modalities = _check_arguments(
         data, modalities, n_slices, alpha, fraction, n_refits, n_permutations, random_state, n_jobs
