@@ -21,7 +21,7 @@ from mmaudit.slicers._spaces import Spaces
 __all__ = ["Portfolio", "Slice"]
 
 # The bound of a gap is one that chance alone exceeds this often in the whole search of a kind. It only ranks: what is
-# true is for the confirmation samples to say. 0.05 to 5 gave the same within noise (tune half of `mmaudit benchmark`).
+# true is for the confirmation samples to say. 0.05 to 5 gave the same within noise on simulated failures.
 LEVEL = 1.0
 ALIKE = 0.5  # Jaccard index in discovery from which two candidates are one; at 0.8 the list fills with one failure
 OWN_SHARE = 0.5  # of its gap, that a candidate keeps on samples which better ones leave over, to be something new
