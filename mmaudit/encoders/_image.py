@@ -17,13 +17,13 @@ from PIL import Image
 from scipy import ndimage
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.cluster import KMeans
-from sklearn.decomposition import PCA
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 from tqdm import tqdm
 
 from mmaudit._errors import ImageReadError
+from mmaudit.encoders._components import Components
 from mmaudit.images import GrayImage, ImageSource, prepare_images
 
 __all__ = ["ImageClusters", "ImageDescriptor", "ImageTable", "describe_images"]
@@ -145,7 +145,7 @@ class ImageClusters(TransformerMixin, BaseEstimator):
     n_clusters : sequence of int
         One clustering for each: few large groups and more small ones.
     n_dimensions : int
-        Principal components, each divided by the fourth root of its variance.
+        Principal components; see `Components`.
     random_state : int, RandomState or None
         Seed. None: another each time.
     """
@@ -159,12 +159,8 @@ class ImageClusters(TransformerMixin, BaseEstimator):
         """Learn the groups from embeddings of shape (n_images, n_dimensions)."""
         rng = check_random_state(self.random_state)
         X = np.asarray(X)
-        n_dimensions = min(self.n_dimensions, *X.shape)
-        solver = "randomized" if X.shape[1] > 64 else "full"
-        with np.errstate(invalid="ignore", divide="ignore"):  # a constant embedding has no variance to share out
-            self._reduction = PCA(n_dimensions, svd_solver=solver, random_state=rng).fit(X)
-        self._scale = np.maximum(self._reduction.explained_variance_, 1e-12) ** -0.25
-        Z = self._reduction.transform(X) * self._scale
+        self._components = Components(self.n_dimensions, random_state=rng).fit(X)
+        Z = self._components.transform(X)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # fewer distinct images than clusters
             self.clusterings_ = [KMeans(min(k, len(X)), n_init=3, random_state=rng).fit(Z) for k in self.n_clusters]
@@ -173,11 +169,11 @@ class ImageClusters(TransformerMixin, BaseEstimator):
     def transform(self, X) -> pd.DataFrame:
         """Return a categorical column for each clustering, shape (n_images, n_clusterings), numbers from "1" on."""
         check_is_fitted(self, "clusterings_")
-        Z = (self._reduction.transform(np.asarray(X)) * self._scale).astype(np.float64)
+        Z = self._components.transform(X)
         columns = {}
         for clusters in self.clusterings_:
             names = [str(k + 1) for k in range(clusters.n_clusters)]
-            found = clusters.predict(Z.astype(clusters.cluster_centers_.dtype))
+            found = clusters.predict(Z)
             columns[f"image cluster of {clusters.n_clusters}"] = pd.Categorical.from_codes(found, names)
         return pd.DataFrame(columns)
 

@@ -7,7 +7,6 @@ import warnings
 import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.cross_decomposition import PLSRegression
-from sklearn.decomposition import PCA
 from sklearn.dummy import DummyRegressor
 from sklearn.kernel_approximation import Nystroem
 from sklearn.linear_model import Ridge
@@ -15,8 +14,8 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from mmaudit._errors import AuditWarning, InputError
+from mmaudit.encoders._components import Components
 from mmaudit.slicers._scores import Scorer, check_in_range, check_predictions
-from mmaudit.slicers._spaces import component_scale
 
 __all__ = ["RiskSlicer"]
 
@@ -208,21 +207,16 @@ class RiskSlicer(TransformerMixin, BaseEstimator):
 
     def _fit_reduction(self, X, rng) -> None:
         """Fit what is applied to X before the regression; it sees no errors, so all samples may take part in it."""
-        self._reduction = self._landmarks = None
+        self._components = self._landmarks = None
         if self.n_dimensions is not None:
-            n_dimensions = min(self.n_dimensions, *X.shape)
-            solver = "randomized" if min(X.shape) > 64 and n_dimensions < 0.8 * min(X.shape) else "full"
-            self._reduction = PCA(n_dimensions, svd_solver=solver, random_state=rng)
-            with np.errstate(invalid="ignore", divide="ignore"):  # constant X has no variance to share out
-                self._reduction.fit(X)
-            self._scale = component_scale(self._reduction.explained_variance_)
+            self._components = Components(self.n_dimensions, random_state=rng).fit(X)
         if self.model == "local":
             Z = self._reduce(X)
             landmarks = Nystroem(gamma=WIDTH / Z.shape[1], n_components=min(N_LANDMARKS, len(Z)), random_state=rng)
             self._landmarks = landmarks.fit(Z)
 
     def _reduce(self, X) -> np.ndarray:
-        Z = X if self._reduction is None else self._reduction.transform(X) * self._scale
+        Z = X if self._components is None else self._components.transform(X)
         return Z if self._landmarks is None else self._landmarks.transform(Z)
 
     def __sklearn_tags__(self):

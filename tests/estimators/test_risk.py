@@ -9,8 +9,8 @@ from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import Ridge
 
 from mmaudit._errors import AuditWarning, InputError
+from mmaudit.encoders._components import Components
 from mmaudit.slicers import RiskSlicer
-from mmaudit.slicers._spaces import component_scale
 
 
 def cases(n_samples=600, n_columns=17, *, seed=0):
@@ -239,9 +239,12 @@ def test_a_direction_without_variance_is_not_blown_up():
 
 def test_scale_of_components_by_hand():
     """Variances 16 and 1: factors 1/2 and 1, variances after them 4 and 1, so both are divided by the root of 2.5."""
-    np.testing.assert_allclose(component_scale(np.array([16.0, 1.0])), np.array([0.5, 1]) / np.sqrt(2.5))
-    np.testing.assert_array_equal(component_scale(np.array([4.0, 1e-15]))[1], 0)
-    np.testing.assert_array_equal(component_scale(np.array([0.0, np.nan])), [0, 0])
+    # Four samples whose columns have no covariance, variance 16 and 1 (divided by n - 1), and one without variance.
+    X = np.array([[1, 1, 0], [1, -1, 0], [-1, 1, 0], [-1, -1, 0]]) * np.sqrt([12, 0.75, 1])
+    components = Components(3).fit(X)
+    np.testing.assert_allclose(components.scale_[:2], np.array([0.5, 1]) / np.sqrt(2.5 * 2 / 3), rtol=1e-6)
+    np.testing.assert_array_equal(components.transform(np.add(X, [0, 0, 100]))[:, 2], 0)  # off the plane that was seen
+    np.testing.assert_array_equal(Components(2).fit(np.ones((5, 3))).scale_, [0, 0])
 
 
 @pytest.mark.parametrize(("n_errors", "labels"), [(0, []), (1, []), (3, []), (4, [0, None])])
