@@ -53,6 +53,7 @@ OPTIONS = {
     "n_slices": "--n-slices",
     "alpha": "--alpha",
     "threshold": "--threshold",
+    "metric": "--metric",
     "random_state": "--random-state",
     "n_patients": "--patients",
     "image_size": "--image-size",
@@ -119,6 +120,11 @@ def _audit(args: argparse.Namespace) -> int:
     if args.image_root is not None and args.image is None:
         raise InputError("image_root", "--image beside it", "--image-root alone", "Name the column of paths too.")
     modalities = _check_modalities(args.modalities)
+
+    import mmaudit as mma
+    from mmaudit.metrics import as_metric
+
+    metric = as_metric(args.metric)
     table = read_table(args.table, text_columns=(args.patient, args.id, args.image, args.report))
     labels, probas = _columns(args.label, table), _columns(args.proba, table)
     if not probas:
@@ -131,9 +137,6 @@ def _audit(args: argparse.Namespace) -> int:
             f"{len(labels)} of --label and {len(probas)} of --proba",
             "Leave --classes out, or name the column of each class.",
         )
-
-    import mmaudit as mma
-
     data = mma.AuditData.from_frame(
         table,
         label=labels,
@@ -153,6 +156,7 @@ def _audit(args: argparse.Namespace) -> int:
         n_slices=args.n_slices,
         alpha=args.alpha,
         threshold=args.threshold,
+        metric=metric.name,
         random_state=args.random_state,
         progress=not args.quiet,
     )
@@ -594,6 +598,13 @@ what comes out:
     audit.add_argument("--alpha", type=float, default=0.05, metavar="A", help="false discovery rate (default: 0.05)")
     audit.add_argument(
         "--threshold", type=float, default=0.5, metavar="T", help="probability from which 1 is predicted (default: 0.5)"
+    )
+    audit.add_argument(
+        "--metric",
+        default="error_rate",
+        metavar="NAME",
+        help="what is compared on the held-out patients: error_rate (the default), sensitivity, specificity, auroc, "
+        "brier or calibration_error",
     )
     audit.add_argument("--random-state", type=int, default=0, metavar="N", help="seed; same seed, same answer")
     audit.add_argument("--out", default="mmaudit-audit", metavar="DIR", help="folder to write (default: mmaudit-audit)")

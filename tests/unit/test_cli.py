@@ -188,6 +188,7 @@ def test_audit_passes_on_roles_and_options(capsys, audit, frame, table, empty_fo
         [
             *("audit", str(table), *ROLES, "--id", "case", "--report", "text", "--metadata", "view, site"),
             *("--modalities", "report,metadata", "--n-slices", "5", "--alpha", "0.1", "--threshold", "0.4"),
+            *("--metric", "auroc"),
             *("--random-state", "3", "--out", "results/first"),
         ]
     )
@@ -198,6 +199,7 @@ def test_audit_passes_on_roles_and_options(capsys, audit, frame, table, empty_fo
         "n_slices": 5,
         "alpha": 0.1,
         "threshold": 0.4,
+        "metric": "auroc",
         "random_state": 3,
         "progress": True,
     }
@@ -224,11 +226,21 @@ def test_audit_by_default(audit, table, empty_folder):
         "n_slices": 10,
         "alpha": 0.05,
         "threshold": 0.5,
+        "metric": "error_rate",
         "random_state": 0,
         "progress": False,
     }
     assert data.modalities == ()
     assert (empty_folder / "mmaudit-audit" / "report.html").is_file()
+
+
+def test_a_metric_that_is_not_known_is_told_before_the_table_is_read(capsys):
+    assert cli.main(["audit", "no-such-table.csv", *ROLES, "--metric", "aurock"]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(
+        "mmaudit audit: --metric: expected one of error_rate, sensitivity, specificity, auroc, brier"
+    )
+    assert said.endswith("got 'aurock'. Correct the name. Did you mean 'auroc'?\n")
 
 
 def test_several_labels_and_classes_are_passed_on(audit, frame, tmp_path):
