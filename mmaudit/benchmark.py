@@ -163,12 +163,15 @@ class Attribute:
         among the image statistics of `mmaudit.encoders`; or not even there.
     kind : {"metadata", "report", "picture"}
     mask : ndarray of shape (n_samples,), bool
+    half : {"tune", "report", ""}
+        On which half it is used. "": attributes of a tag and kind take turns.
     """
 
     name: str
     tag: str
     kind: str
     mask: np.ndarray
+    half: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -262,6 +265,8 @@ class Simulated:
         return Trial(data.with_predictions(proba), self._planted(case)[rows], images)
 
     def _half_of(self, attribute: Attribute) -> str:
+        if attribute.half:
+            return attribute.half
         alike = [a.name for a in self.attributes if (a.tag, a.kind) == (attribute.tag, attribute.kind)]
         return HALVES[alike.index(attribute.name) % 2]
 
@@ -401,10 +406,11 @@ def _covid(root, n_jobs) -> Simulated:
     data = datasets.load_covid_chestxray(root, unknown="negative")
     images = _described(data, n_jobs)
     assert images is not None
-    metadata: list[tuple[str, Any]] = [("view", v) for v in ("AP Supine", "AP", "PA")]
-    metadata += [("sex", "F"), ("age", 65), ("country", "Germany"), ("source", "radiopaedia.org")]
-    metadata += [("in_icu", "Y"), ("went_icu", "Y"), ("intubated", "Y")]
-    patterns = {
+    # The settings of the portfolio were chosen while these were looked at, all of them.
+    seen: list[tuple[str, Any]] = [("view", v) for v in ("AP Supine", "AP", "PA")]
+    seen += [("sex", "F"), ("age", 65), ("country", "Germany"), ("source", "radiopaedia.org")]
+    seen += [("in_icu", "Y"), ("went_icu", "Y"), ("intubated", "Y")]
+    seen_patterns = {
         "tube or line": r"\b(?:tubes?|lines?|catheters?)\b",
         "bilateral": r"\bbilateral",
         "fever": r"\b(?:fevers?|feverish|febrile)\b",
@@ -414,10 +420,28 @@ def _covid(root, n_jobs) -> Simulated:
         "lower lobe": r"\blower lobes?\b",
         "days": r"\bdays?\b",
     }
+    # These were written down when all choices had been made.
+    fresh: list[tuple[str, Any]] = [("country", "Italy"), ("country", "United Kingdom"), ("country", "Australia")]
+    fresh += [("source", "eurorad.org"), ("survival", "Y"), ("year", 2020), ("offset", 0)]
+    fresh += [("in_icu", "N"), ("intubation_present", "N")]
+    fresh_patterns = {
+        "opacity": r"\bopacit",
+        "pneumonia": r"\bpneumonia",
+        "dyspnea": r"\b(?:dyspn|shortness of breath)",
+        "right": r"\bright\b",
+        "pleural": r"\bpleural\b",
+        "admitted": r"\b(?:admitted|admission)\b",
+        "diffuse": r"\b(?:diffuse|multifocal)\b",
+        "man": r"\b(?:man|male)\b",
+    }
+    attributes = [*_of_metadata(data, seen), *_of_reports(data, seen_patterns)]
+    new = [*_of_metadata(data, fresh), *_of_reports(data, fresh_patterns)]
+    for known_half, found in zip(HALVES, _of_pictures(data, images, n_jobs), strict=True):
+        (attributes if known_half == "tune" else new).extend(found)
     return Simulated(
         "covid",
         data,
-        [*_of_metadata(data, metadata), *_of_reports(data, patterns), *_of_pictures(data, images, n_jobs)],
+        [replace(a, half="tune") for a in attributes] + [replace(a, half="report") for a in new],
         images,
     )
 
@@ -475,10 +499,10 @@ def _of_reports(data: AuditData, patterns: Mapping[str, str]) -> list[Attribute]
     ]
 
 
-def _of_pictures(data: AuditData, images: ImageTable, n_jobs) -> list[Attribute]:
-    """Return the quarters of the pictures with the most, or the least, of something."""
+def _of_pictures(data: AuditData, images: ImageTable, n_jobs) -> tuple[list[Attribute], list[Attribute]]:
+    """Return the quarters of the pictures with the most, or the least, of something; those seen, and fresh ones."""
     statistics = images.statistics
-    known = {
+    seen = {
         "bright": statistics["image brightness"],
         "blurred": -statistics["image sharpness"],
         "low contrast": -statistics["image contrast"],
@@ -486,22 +510,39 @@ def _of_pictures(data: AuditData, images: ImageTable, n_jobs) -> list[Attribute]
         "tall": statistics["image height (px)"],
         "black": statistics["image black share"],
     }
+    fresh = {
+        "dark": -statistics["image brightness"],
+        "sharp": statistics["image sharpness"],
+        "high contrast": statistics["image contrast"],
+        "narrow": -statistics["image aspect ratio"],
+    }
     assert data.images is not None
     rows = joblib.Parallel(n_jobs=n_jobs or -1, prefer="threads")(
         joblib.delayed(_unknown_statistics)(data.images.read(i, max_side_px=WORK_SIDE_PX).pixels)
         if error is None
-        else joblib.delayed(tuple)([np.nan] * 4)
+        else joblib.delayed(tuple)([np.nan] * 8)
         for i, error in enumerate(images.errors)
     )
-    names = ("left brighter than right", "bottom brighter than top", "bright corners", "skewed grey values")
-    new = pd.DataFrame(rows, columns=names)
-    return [Attribute(f"picture: {n}", "picture", "picture", _top_quarter(v)) for n, v in known.items()] + [
-        Attribute(f"picture: {n}", "picture-new", "picture", _top_quarter(new[n])) for n in names
-    ]
+    unknown = pd.DataFrame(
+        rows,
+        columns=[
+            *("left brighter than right", "bottom brighter than top", "bright corners", "skewed grey values"),
+            *("dark centre", "upright edges", "bright upper left corner", "rows that differ"),
+        ],
+    )
+    both = []
+    for known, columns in ((seen, unknown.columns[:4]), (fresh, unknown.columns[4:])):
+        values = [(n, "picture", v) for n, v in known.items()] + [(n, "picture-new", unknown[n]) for n in columns]
+        both.append([Attribute(f"picture: {n}", tag, "picture", _top_quarter(v)) for n, tag, v in values])
+    return both[0], both[1]
 
 
-def _unknown_statistics(pixels: np.ndarray) -> tuple[float, float, float, float]:
-    """Return what `mmaudit.encoders` does not: differences of halves and thirds, corners, skewness."""
+def _unknown_statistics(pixels: np.ndarray) -> tuple[float, ...]:
+    """Return what `mmaudit.encoders` does not.
+
+    Differences of halves and thirds, corners, skewness; rim against centre, upright against level edges, the upper
+    left corner, the spread of the means of rows.
+    """
     height, width = pixels.shape
     third, edge_down, edge_right = max(1, height // 3), max(1, height // 10), max(1, width // 10)
     corners = [
@@ -509,11 +550,16 @@ def _unknown_statistics(pixels: np.ndarray) -> tuple[float, float, float, float]
         for down in (slice(None, edge_down), slice(-edge_down, None))
         for right in (slice(None, edge_right), slice(-edge_right, None))
     ]
+    centre = pixels[height // 4 : height - height // 4, width // 4 : width - width // 4]
     return (
         float(pixels[:, : width // 2].mean() - pixels[:, width - width // 2 :].mean()) if width > 1 else 0.0,
         float(pixels[-third:].mean() - pixels[:third].mean()),
         float(np.mean([corner.mean() for corner in corners])),
         float(np.nan_to_num(skew(pixels, axis=None))),
+        float(pixels.mean() - centre.mean()),
+        float(np.abs(np.diff(pixels, axis=1)).sum() - np.abs(np.diff(pixels, axis=0)).sum()) / pixels.size,
+        float(corners[0].mean()),
+        float(pixels.mean(axis=1).std()),
     )
 
 

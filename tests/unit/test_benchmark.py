@@ -702,8 +702,16 @@ def test_the_attributes_of_covid_are_what_they_are_called(covid_folder):
     brightness = [source.data.images.read(k).pixels.mean() for k in range(24)]
     np.testing.assert_array_equal(by_name["picture: bright"].mask, brightness > np.quantile(brightness, 0.75))
     tags = pd.Series([a.tag for a in source.attributes]).value_counts()
-    assert tags["picture"] == 6
-    assert tags["picture-new"] == 4
+    assert tags["picture"] == 10
+    assert tags["picture-new"] == 8
+    # What was looked at while choices were made is for tuning only.
+    halves = {half: {a.name for a in source.attributes if a.half == half} for half in ("tune", "report")}
+    assert len(halves["tune"]) + len(halves["report"]) == len(source.attributes)
+    assert {"view = AP", "report: fever", "picture: bright", "picture: bright corners"} <= halves["tune"]
+    assert {"report: opacity", "picture: dark", "picture: dark centre"} <= halves["report"]
+    for half, names in halves.items():
+        kept, left_out = benchmark.make_cases([source], scenarios=["noisy"], half=half, n_seeds=1)
+        assert {case.attribute for case in kept + left_out} == names
     assert set(source.images.thumbnails) == {None}
     # Tagged "picture-new": not among the columns that an audit sees.
     assert source.images.statistics.shape[1] == 6
@@ -727,13 +735,17 @@ def test_pictures_in_numbers_that_the_encoders_lack():
     pixels = np.zeros((30, 40), dtype=np.float32)
     pixels[:, :20] = 0.5  # left half
     pixels[20:, :] += 0.25  # lowest third
-    left, down, corners, skewness = benchmark._unknown_statistics(pixels)
+    left, down, corners, skewness, centre, upright, corner, rows = benchmark._unknown_statistics(pixels)
     assert left == pytest.approx(0.5)
     assert down == pytest.approx(0.25)
     assert corners == pytest.approx((0.5 + 0 + 0.75 + 0.25) / 4)
     centred = pixels - pixels.mean()
     assert skewness == pytest.approx((centred**3).mean() / (centred**2).mean() ** 1.5, rel=1e-4)
-    assert benchmark._unknown_statistics(np.full((1, 1), 0.5))[3] == 0
+    assert centre == pytest.approx((0.25 + 0.25 / 3) - (0.25 + 0.25 * 3 / 16))  # three of its sixteen rows are brighter
+    assert upright == pytest.approx((30 * 0.5 - 40 * 0.25) / 1200)
+    assert corner == pytest.approx(0.5)
+    assert rows == pytest.approx(0.25 * np.sqrt(2 / 9))
+    assert benchmark._unknown_statistics(np.full((1, 1), 0.5))[3:] == (0, 0, 0, 0.5, 0)
 
 
 @pytest.mark.parametrize(
