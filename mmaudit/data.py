@@ -68,7 +68,7 @@ class AuditData:
     """Cases to audit: images, reports and metadata, with labels and the probabilities that a classifier gave.
 
     Made by `AuditData.from_frame` or by a loader of `mmaudit.datasets`. It does not change: `subset`, `split`,
-    `with_predictions` and `with_labels` return new objects.
+    `with_predictions`, `with_labels` and `with_embeddings` return new objects.
 
     Attributes
     ----------
@@ -183,9 +183,10 @@ class AuditData:
         sample_id : str or None
             Column of unique names. None: the index of `df`.
         image : str or None
-            Column of paths to images. None: no images, unless `images` is given.
-        image_root : path or None
-            Folder that every image must lie in. None: paths are taken as they are.
+            Column of paths or URLs of images. None: no images, unless `images` is given.
+        image_root : path, str or None
+            Folder, zip file or URL that every image must lie in; see `mmaudit.images.ImageFiles`. None: paths are
+            taken as they are, those with "://" as URLs.
         images : ImageSource or None
             Images that are no files, in the order of `df`. None: `image` is used.
         report : str or None
@@ -505,6 +506,25 @@ class AuditData:
         new.y_proba = _frozen(_proba_of_kind(y_proba, self.n_samples, self.kind, self.label_names))
         return new
 
+    def with_embeddings(self, embeddings: Mapping[str, Any]) -> AuditData:
+        """Return the same cases with these embeddings beside, or instead of, those that they have.
+
+        Parameters
+        ----------
+        embeddings : mapping of {"image", "report", "metadata"} to array of shape (n_samples, n_dimensions)
+            Finite numbers, such as an encoder of `mmaudit.encoders` gives; kept as float32.
+
+        Raises
+        ------
+        InputError
+            An unknown modality, another shape, or values that are not finite.
+        """
+        frame = pd.DataFrame(index=self.sample_id)
+        checked = _check_embeddings(embeddings, frame, self.n_samples)
+        new = self.subset(np.arange(self.n_samples))
+        new.embeddings = MappingProxyType({**new.embeddings, **{k: _frozen(v) for k, v in checked.items()}})
+        return new
+
     def with_labels(self, y_true: Any) -> AuditData:
         """Return the same cases with these labels.
 
@@ -661,11 +681,18 @@ def check_binary(data: AuditData, what: str) -> None:
         )
 
 
-def warn_high_depth(n_high: int, n_images: int) -> None:
+_STRETCHED = {
+    "percentiles": "stretched between its own 0.5 and 99.5 percentiles",
+    "minmax": "stretched between its own least and largest value",
+    "full": "divided by the largest value of its depth",
+}
+
+
+def warn_high_depth(n_high: int, n_images: int, window: str = "percentiles") -> None:
     """Say that images of more than 8 bits were windowed without knowledge of the right window."""
     warnings.warn(
-        f"image: expected 8-bit images, got {n_high:,} of {n_images:,} with more (16-bit). Each is stretched between "
-        "its own 0.5 and 99.5 percentiles; export with the display window to see what a reader saw.",
+        f"image: expected images of 8 bits or with a display window, got {n_high:,} of {n_images:,} with more bits and "
+        f"none. Each is {_STRETCHED[window]}; export with the display window to see what a reader saw.",
         AuditWarning,
         stacklevel=3,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -13,7 +14,7 @@ from tqdm import tqdm
 
 from mmaudit._errors import AuditWarning, ImageReadError, InputError
 from mmaudit.data import AuditData, check_image_share, warn_high_depth
-from mmaudit.images import GrayImage, ImageSource, prepare_images
+from mmaudit.images import GrayImage, ImageSource, KnownFingerprints, prepare_images
 
 __all__ = [
     "ArrayImages",
@@ -52,6 +53,12 @@ class ArrayImages:
             scale = max_side_px / max(height, width)
             pixels = _resize(pixels, max(1, round(width * scale)), max(1, round(height * scale)))
         return GrayImage(pixels, width, height, 8)
+
+    def fingerprints(
+        self, *, known: KnownFingerprints | None = None, n_jobs: int | None = None, progress: bool = False
+    ) -> list[str | None]:
+        """Return a hash of each array's type, shape and values; see `mmaudit.images.image_fingerprints`."""
+        return [_fingerprint(np.asarray(picture)) for picture in self.pictures]
 
 
 def check_data(data: Any) -> ImageSource:
@@ -213,6 +220,12 @@ def check_int(argument: str, value: Any, low: int, high: int, action: str = "Cho
     """Raise `InputError` unless `value` is a whole number from `low` to `high`."""
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or not low <= value <= high:
         raise InputError(argument, f"a whole number from {low:,} to {high:,}", f"{value!r}", action)
+
+
+def _fingerprint(picture: np.ndarray) -> str:
+    digest = hashlib.blake2b(f"{picture.dtype.str} {picture.shape}".encode(), digest_size=20)
+    digest.update(np.ascontiguousarray(picture).data)
+    return digest.hexdigest()
 
 
 def _or_error(read_one: Callable[..., Any], *given: Any) -> Any:

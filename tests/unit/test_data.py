@@ -915,3 +915,28 @@ def test_what_needs_one_label_says_so(several):
             f"data: expected data with one label, 0 or 1, for planting a failure, got data with {what}. "
             "Load them with one label: AuditData.from_frame(df, label=one_column, ...)."
         )
+
+
+def test_embeddings_are_added_to_a_new_object(data):
+    X = np.arange(2.0 * data.n_samples).reshape(-1, 2)
+    new = data.with_embeddings({"image": X})
+    assert new.embeddings["image"].dtype == np.float32
+    assert np.array_equal(new.embeddings["image"], X)
+    assert "image" in new.modalities
+    assert data.embeddings["image"].shape == (6, 6)
+    other = new.with_embeddings({"report": X[:, :1]})
+    assert set(other.embeddings) == {"image", "report"}
+    X[:] = 0
+    assert new.embeddings["image"].any()
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"picture": np.zeros((1, 2))}, r"embeddings\['picture'\]: expected one of image, report, metadata"),
+        ({"image": np.zeros((1, 2))}, r"embeddings\['image'\]: expected shape \(\d+, n_dimensions\), got \(1, 2\)"),
+    ],
+)
+def test_embeddings_that_do_not_fit(data, given, message):
+    with pytest.raises(InputError, match=message):
+        data.with_embeddings(given)

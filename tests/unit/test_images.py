@@ -14,8 +14,9 @@ from PIL import Image
 
 import mmaudit as mma
 from mmaudit._errors import AuditWarning, ImageReadError, InputError
+from mmaudit.classifiers._images import ArrayImages
 from mmaudit.data import check_image_share
-from mmaudit.images import ImageFiles, ImageSource, read_image
+from mmaudit.images import ImageFiles, ImageSource, read_image, with_window
 
 RAMP = np.linspace(0, 255, 64 * 48).reshape(48, 64).astype(np.uint8)  # 48 high, 64 wide
 
@@ -128,6 +129,148 @@ def test_max_side_bounds_the_longer_side_and_never_enlarges(tmp_path, name, max_
     assert 0 <= image.pixels.min() <= image.pixels.max() <= 1
 
 
+# What numpy must do to the pixels in the file so that they are upright, by the meaning of the EXIF tag: which side of
+# the picture the first row of the file is, and which side its first column.
+UPRIGHT = {
+    1: lambda a: a,  # top, left
+    2: lambda a: a[:, ::-1],  # top, right
+    3: lambda a: a[::-1, ::-1],  # bottom, right
+    4: lambda a: a[::-1],  # bottom, left
+    5: lambda a: a.T,  # left, top
+    6: lambda a: a.T[:, ::-1],  # right, top
+    7: lambda a: a.T[::-1, ::-1],  # right, bottom
+    8: lambda a: a.T[::-1],  # left, bottom
+}
+
+
+@pytest.mark.parametrize("max_side_px", [None, 40])
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_every_exif_orientation_agrees_with_numpy(tmp_path, orientation, kind, max_side_px):
+    values = np.zeros((48, 80), dtype=np.uint8)  # the four quarters differ, so that each orientation does
+    values[:24, :40], values[:24, 40:], values[24:, :40] = 250, 170, 80
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    options = {"quality": 95} if kind == "JPEG" else {}
+    path = save(tmp_path / "a", values, format=kind, exif=exif, **options)
+    image = read_image(path, max_side_px=max_side_px)
+    expected = UPRIGHT[orientation](values) / 255
+    assert (image.height_px, image.width_px) == expected.shape
+    if max_side_px is not None:
+        expected = expected.reshape(expected.shape[0] // 2, 2, expected.shape[1] // 2, 2).mean(axis=(1, 3))
+    np.testing.assert_allclose(image.pixels, expected, atol=0.02)
+
+
+def test_adobe_cmyk_is_stored_inverted_and_shown_right(tmp_path):
+    ink = np.zeros((32, 32, 4), dtype=np.uint8)
+    ink[:, :16, 3], ink[:, 16:, 3] = 55, 205  # black ink alone: grey values 200 and 50
+    Image.fromarray(ink, mode="CMYK").save(tmp_path / "a.jpg", quality=100, subsampling=0)
+    with Image.open(tmp_path / "a.jpg") as opened:
+        assert opened.info["adobe_transform"] in (0, 2)
+        # The samples as they lie in the file, by the raw mode that inverts nothing.
+        opened.tile = [(*tile[:3], ("CMYK", "")) for tile in opened.tile]
+        stored = np.asarray(opened)
+    assert np.abs(stored[:, 2:14, 3].astype(int) - 200).max() <= 1
+    pixels = read_image(tmp_path / "a.jpg").pixels
+    np.testing.assert_allclose(pixels[:, 2:14], 200 / 255, atol=0.01)
+    np.testing.assert_allclose(pixels[:, 18:30], 50 / 255, atol=0.01)
+
+
+def test_inks_make_the_grey_of_their_colours(tmp_path):
+    ink = np.zeros((16, 64, 4), dtype=np.uint8)
+    for i in range(3):  # full cyan, magenta, yellow, and none: light without red, green, blue, and all of it
+        ink[:, 16 * i : 16 * i + 16, i] = 255
+    Image.fromarray(ink, mode="CMYK").save(tmp_path / "a.tif")
+    pixels = read_image(tmp_path / "a.tif").pixels
+    np.testing.assert_allclose(pixels[0, 8::16], [1 - 0.299, 1 - 0.587, 1 - 0.114, 1], atol=0.005)
+
+
+def test_a_palette_with_transparency_is_laid_on_black(tmp_path):
+    indices = np.array([[0, 1, 2, 3]], dtype=np.uint8)
+    image = Image.fromarray(indices, mode="P")
+    image.putpalette([255, 255, 255, 200, 200, 200, 255, 0, 0, 80, 80, 80])
+    image.save(tmp_path / "a.png", transparency=bytes([0, 255, 255, 128]))
+    pixels = read_image(tmp_path / "a.png").pixels
+    np.testing.assert_allclose(pixels, [[0, 200 / 255, 0.299, 80 / 255 * 128 / 255]], atol=0.005)
+
+
+def test_grey_with_transparency(tmp_path):
+    values = np.array([[[200, 255], [200, 0], [200, 128]]], dtype=np.uint8)
+    Image.fromarray(values, mode="LA").save(tmp_path / "a.png")
+    np.testing.assert_allclose(read_image(tmp_path / "a.png").pixels, [[200 / 255, 0, 100 / 255]], atol=0.005)
+
+
+def test_one_grey_that_is_transparent(tmp_path):
+    Image.fromarray(np.array([[10, 200]], dtype=np.uint8)).save(tmp_path / "a.png", transparency=200)
+    np.testing.assert_allclose(read_image(tmp_path / "a.png").pixels, [[10 / 255, 0]], atol=0.005)
+
+
+@pytest.mark.parametrize("ending", ["png", "tif", "bmp"])
+def test_one_bit_is_black_and_white(tmp_path, ending):
+    Image.fromarray(np.array([[0, 255], [255, 0]], dtype=np.uint8)).convert("1").save(tmp_path / f"a.{ending}")
+    image = read_image(tmp_path / f"a.{ending}")
+    assert image.pixels.tolist() == [[0, 1], [1, 0]]
+    assert image.bit_depth == 8
+
+
+@pytest.mark.parametrize(("bits", "colour_type"), [(2, 0), (4, 0)])
+def test_few_bits_of_grey_span_black_to_white(tmp_path, bits, colour_type):
+    values = np.arange(2**bits)
+    packed = int("".join(f"{v:0{bits}b}" for v in values), 2).to_bytes(len(values) * bits // 8, "big")
+    path = tmp_path / "a.png"
+    path.write_bytes(png(len(values), 1, bits, colour_type, b"\0" + packed))
+    np.testing.assert_allclose(read_image(path).pixels[0], values / (2**bits - 1), atol=1e-6)
+
+
+def test_sixteen_bit_colour_is_taken_as_meant_for_display(tmp_path):
+    rows = b"\0" + struct.pack(">6H", 65535, 65535, 65535, 65535, 0, 0)
+    (tmp_path / "a.png").write_bytes(png(2, 1, 16, 2, rows))
+    image = read_image(tmp_path / "a.png")
+    np.testing.assert_allclose(image.pixels, [[1, 0.299]], atol=0.003)
+    assert image.bit_depth == 8
+
+
+# Windows for what has none
+
+
+@pytest.mark.parametrize("ending", ["png", "tif"])
+def test_windows_of_sixteen_bits_by_hand(tmp_path, ending):
+    values = np.array([[1_000, 2_000, 5_000]], dtype=np.uint16)
+    path = save(tmp_path / f"a.{ending}", values)
+    assert read_image(path, window="minmax").pixels.tolist() == [[0, 0.25, 1]]
+    full = read_image(path, window="full")
+    np.testing.assert_allclose(full.pixels, values / 65_535, atol=1e-6)
+    assert full.bit_depth == 16
+    low, high = np.quantile(values, [0.005, 0.995])  # 1,010 and 4,970
+    expected = np.clip((values - low) / (high - low), 0, 1)
+    np.testing.assert_allclose(read_image(path, window="percentiles").pixels, expected, atol=1e-6)
+    np.testing.assert_array_equal(read_image(path).pixels, read_image(path, window="percentiles").pixels)
+
+
+def test_full_of_32_bits(tmp_path):
+    values = np.array([[0, 2**30, 2**31 - 1]], dtype=np.int32)
+    np.testing.assert_allclose(read_image(save(tmp_path / "a.tif", values), window="full").pixels, [[0, 0.5, 1]])
+
+
+def test_full_of_floats_is_their_own_range(tmp_path):
+    values = np.array([[-1, 0, 3]], dtype=np.float32)
+    np.testing.assert_allclose(read_image(save(tmp_path / "a.tif", values), window="full").pixels, [[0, 0.25, 1]])
+
+
+@pytest.mark.parametrize("window", ["minmax", "full"])
+def test_eight_bits_need_no_window(tmp_path, window):
+    values = np.array([[50, 100]], dtype=np.uint8)
+    image = read_image(save(tmp_path / "a.png", values), window=window)
+    np.testing.assert_allclose(image.pixels, values / 255)
+
+
+def test_a_source_without_windows_stays_as_it_is():
+    images = ArrayImages([np.zeros((2, 2), dtype=np.uint8)])
+    assert with_window(images, "full") is images
+    with pytest.raises(InputError, match=r"^window: expected one of percentiles, minmax, full, got 'fall'"):
+        with_window(images, "fall")
+
+
 def test_shrinking_averages_boxes(tmp_path):
     checks = np.indices((8, 8)).sum(axis=0) % 2 * 255
     pixels = read_image(save(tmp_path / "a.png", checks.astype(np.uint8)), max_side_px=4).pixels
@@ -162,8 +305,8 @@ def test_a_zip_file_called_png(tmp_path):
     error = error_of(path)
     assert error.reason == "not an image"
     assert str(error) == (
-        "image: expected a file of one of the formats PNG, JPEG, TIFF, BMP, got a file that is none of them. "
-        "Convert it (DICOM files too) to 8- or 16-bit PNG."
+        "image: expected a file of one of the formats PNG, JPEG, TIFF, BMP, DICOM, got a file that is none of them. "
+        "Convert it to 8- or 16-bit PNG."
     )
 
 
@@ -177,14 +320,12 @@ def test_formats_that_were_not_asked_for_stay_closed(tmp_path):
     assert error_of(tmp_path / "a.png").reason == "not an image"
 
 
-def png_that_claims(width_px, height_px):
+def png(width_px, height_px, bits, colour_type, rows):
     def chunk(kind, body):
         return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
-    header = struct.pack(">IIBBBBB", width_px, height_px, 8, 0, 0, 0, 0)
-    return (
-        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0" * 99)) + chunk(b"IEND", b"")
-    )
+    header = struct.pack(">IIBBBBB", width_px, height_px, bits, colour_type, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
 
 
 @pytest.mark.parametrize(
@@ -192,7 +333,7 @@ def png_that_claims(width_px, height_px):
 )
 def test_a_small_file_that_unpacks_to_gigabytes_is_not_decoded(tmp_path, side_px, got):
     path = tmp_path / "bomb.png"
-    path.write_bytes(png_that_claims(side_px, side_px))
+    path.write_bytes(png(side_px, side_px, 8, 0, b"\0" * 99))
     assert path.stat().st_size < 200
     error = error_of(path)
     assert error.reason == "too large"

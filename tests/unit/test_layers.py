@@ -9,7 +9,7 @@ import pytest
 import mmaudit
 
 PACKAGE = Path(mmaudit.__file__).parent
-BELOW = ("_errors", "images", "data")
+BELOW = ("_errors", "cache", "images", "data")
 FLOW = ("datasets", "failures", "classifiers", "encoders", "slicers", "metrics", "confirm", "explain")
 WHOLE = ("null_control", "compare")  # what the methods of a result of those names do; neither imports the other
 SHOW = ("report", "widgets")  # side by side: neither imports the other

@@ -10,7 +10,6 @@ import logging
 import os
 import secrets
 import struct
-import sys
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -21,9 +20,10 @@ from PIL import Image, PngImagePlugin, UnidentifiedImageError
 from tqdm import tqdm
 
 from mmaudit._errors import InputError
+from mmaudit.cache import PHANTOMS, cache_dir
 from mmaudit.datasets.phantom._film import draw_film, film_masks
 from mmaudit.datasets.phantom._record import DEVICES, FINDINGS, Film
-from mmaudit.images import GrayImage
+from mmaudit.images import GrayImage, KnownFingerprints
 
 __all__ = ["PhantomImages", "default_cache_dir"]
 
@@ -39,22 +39,8 @@ _told: set[Path] = set()  # folders that cannot be written to, each said once
 
 
 def default_cache_dir() -> Path:
-    """Return the folder in which drawn films are kept unless another is given.
-
-    It is `phantom` in the folder that the environment variable `MMAUDIT_CACHE` names; where that is not set, in
-    `mmaudit` in the user's cache folder: `XDG_CACHE_HOME` or `~/.cache`, on macOS `~/Library/Caches`, on Windows
-    `LOCALAPPDATA`. Nothing is created.
-    """
-    given = os.environ.get("MMAUDIT_CACHE")
-    if given:
-        return Path(given).expanduser() / "phantom"
-    if sys.platform == "win32":
-        base = os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local"
-    elif sys.platform == "darwin":
-        base = Path.home() / "Library" / "Caches"
-    else:
-        base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "mmaudit" / "phantom"
+    """Return the folder in which drawn films are kept unless another is given, in `mmaudit.cache.cache_dir()`."""
+    return cache_dir() / PHANTOMS
 
 
 class PhantomImages:
@@ -191,15 +177,28 @@ class PhantomImages:
             for n_done in _drawn(self, todo, n_jobs):
                 bar.update(n_done)
 
+    def fingerprints(
+        self, *, known: KnownFingerprints | None = None, n_jobs: int | None = None, progress: bool = False
+    ) -> list[str | None]:
+        """Return a hash of each film, the size, the depth and the code that draws; nothing is drawn.
+
+        See `mmaudit.images.image_fingerprints`.
+        """
+        return [self._name(film, str(self.bit_depth)) for film in self.films]
+
     # The cache
 
     def _path(self, film: Film, what: str) -> Path | None:
         """Return where the cache keeps `what` ("8", "16" or "masks") of a film, None without a cache."""
         if self.cache is None:
             return None
-        key = repr((film, self.image_size, what, _code_digest()))
-        name = hashlib.sha256(key.encode()).hexdigest()
+        name = self._name(film, what)
         return self.cache / name[:2] / f"{name}.png"
+
+    def _name(self, film: Film, what: str) -> str:
+        """Return a hash of all that decides how `what` of a film looks."""
+        key = repr((film, self.image_size, what, _code_digest()))
+        return hashlib.sha256(key.encode()).hexdigest()
 
     def _kept(self, path: Path | None, dtype: np.dtype, make: Callable[[], np.ndarray]) -> np.ndarray:
         """Return what the cache has at `path`, else what `make` returns, which is put there."""
