@@ -302,6 +302,28 @@ def test_edges_of_another_direction_are_another_descriptor():
     assert np.linalg.norm(X[0, 256:768] - X[2, 256:768]) > 0.5
 
 
+def test_image_descriptor_by_hand():
+    """A ramp from left to right: one direction of edges everywhere; a picture of columns; four of each grey."""
+    ramp = np.tile(np.linspace(0, 1, 64, dtype=np.float32), (64, 1))
+    picture, edges, greys = np.split(ImageDescriptor(n_jobs=1).fit_transform(Arrays([ramp]))[0], [256, 768])
+    columns = np.arange(16) - 7.5
+    np.testing.assert_allclose(picture.reshape(16, 16), np.tile(columns / columns.std() / 16, (16, 1)), atol=1e-5)
+    # 64 pixels of a cell, each with a slope of 1/63; the length is damped by 0.05.
+    strength = 64 / 63
+    expected = np.zeros((64, 8))
+    expected[:, 0] = 2 * strength / (strength + 0.05) / 8
+    np.testing.assert_allclose(edges.reshape(64, 8), expected, atol=1e-5)
+    np.testing.assert_allclose(greys, np.full(16, 0.25), atol=1e-6)  # the root of a sixteenth
+
+
+def test_brightness_and_contrast_move_the_greys_alone():
+    (film,) = noise(1, 64)
+    X = ImageDescriptor(n_jobs=1).fit_transform(Arrays([film, 0.25 + 0.5 * film]))
+    np.testing.assert_allclose(X[0, :256], X[1, :256], atol=1e-4)
+    assert np.abs(X[0, 256:768] - X[1, 256:768]).max() < 0.01
+    assert np.linalg.norm(X[0, 768:] - X[1, 768:]) > 0.5
+
+
 def test_unreadable_images_are_kept_apart():
     source = Arrays([*noise(3), unreadable("truncated or damaged"), *noise(2, seed=1)])
     table = describe_images(source, n_jobs=2)
@@ -491,7 +513,7 @@ def test_rows_are_taken_by_mask_and_by_position():
 
 
 def test_deep_images_are_warned_of():
-    with pytest.warns(AuditWarning, match=r"image: expected 8-bit images, got 60 of 60 with more \(16-bit\)"):
+    with pytest.warns(AuditWarning, match=r"image: expected images of 8 bits or with a display window, got 60 of 60"):
         encode(data_of(cases(), images=Arrays(noise(60), bit_depth=16)), fit_on=np.ones(60, dtype=bool))
 
 
