@@ -1,0 +1,126 @@
+"""Phrases for a slice, through a space that images and texts share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy.stats import rankdata
+from sklearn.utils import check_random_state
+
+from mmaudit._errors import InputError
+from mmaudit.data import AuditData
+
+__all__ = ["rank_phrases"]
+
+COVERAGE = 0.95
+
+
+def rank_phrases(
+    encoder: Any,
+    data: AuditData,
+    inside: np.ndarray,
+    phrases: Sequence[str],
+    *,
+    outside: np.ndarray | None = None,
+    n_resamples: int = 500,
+    random_state: int | np.random.RandomState | None = 0,
+) -> pd.DataFrame:
+    """Return phrases in the order in which they tell the images of a slice from others.
+
+    Parameters
+    ----------
+    encoder : encoder of images and texts in one space
+        Such as `mmaudit.encoders.OpenCLIPEncoder`.
+    data : AuditData of n_samples, with images
+        To be told whether a phrase holds, give samples that the slice was not discovered on.
+    inside : ndarray of shape (n_samples,), bool
+        The members.
+    phrases : sequence of str
+        Candidates, such as "chest tube" or "lateral view".
+    outside : ndarray of shape (n_samples,), bool, or None
+        What the members are compared with, such as the other samples of the same label. None: all others.
+    n_resamples : int
+        Resamplings of patients for the intervals.
+    random_state : int, RandomState or None
+        Seed. None: another each time.
+
+    Returns
+    -------
+    DataFrame
+        One row a phrase, the highest AUROC first. `phrase`; `direction`, the cosine of the phrase with the mean of the
+        members less that with the mean of the others; `auroc` in [0, 1], how often a member is nearer to the phrase
+        than another sample, 0.5 by chance; `ci_low` and `ci_high`, its 95 % percentile interval over patients.
+
+    Raises
+    ------
+    InputError
+        An encoder of one modality, masks that do not fit, no members or no others, or no phrases.
+
+    Notes
+    -----
+    A phrase is a hypothesis: it is associated with the slice in this space. A space can join what is not the same, and
+    one that does not know a thing cannot name it. Many phrases are compared: the best one is too good.
+
+    References
+    ----------
+    The direction is that of Domino, Eyuboglu et al. 2022, arXiv:2203.14960; the AUROC is added here, since a direction
+    has no scale of its own.
+    """
+    if not {"image", "report"} <= set(getattr(encoder, "modalities", ())):
+        raise InputError(
+            "encoder", "one of images and texts in one space", f"{encoder!r}", "Use OpenCLIPEncoder, for example."
+        )
+    members = _mask("inside", inside, data.n_samples)
+    others = ~members if outside is None else _mask("outside", outside, data.n_samples) & ~members
+    if not members.any() or not others.any():
+        raise InputError("inside", "members and others", "none of one kind", "Check the masks.")
+    phrases = list(phrases)
+    if not phrases:
+        raise InputError("phrases", "at least one phrase", "none", "Give some, such as ['lateral view'].")
+    rows = np.flatnonzero(members | others)
+    seen = data.subset(rows)
+    texts = encoder.encode_texts(phrases)
+    likeness = encoder.encode_images(seen) @ texts.T
+    member = members[rows]
+    patient = np.unique(seen.patient_id.astype(str), return_inverse=True)[1]
+    by_patient = [np.flatnonzero(patient == k) for k in range(patient.max() + 1)]
+    rng = check_random_state(random_state)
+    drawn = []
+    for _ in range(n_resamples):
+        take = np.concatenate([by_patient[k] for k in rng.randint(len(by_patient), size=len(by_patient))])
+        if 0 < member[take].sum() < len(take):
+            drawn.append(_aurocs(likeness[take], member[take]))
+    tail = (1 - COVERAGE) / 2
+    low, high = np.quantile(drawn, (tail, 1 - tail), axis=0) if drawn else np.full((2, len(phrases)), np.nan)
+    frame = pd.DataFrame(
+        {
+            "phrase": phrases,
+            "direction": likeness[member].mean(axis=0) - likeness[~member].mean(axis=0),
+            "auroc": _aurocs(likeness, member),
+            "ci_low": low,
+            "ci_high": high,
+        }
+    )
+    return frame.sort_values("auroc", ascending=False, kind="stable", ignore_index=True)
+
+
+def _aurocs(likeness: np.ndarray, member: np.ndarray) -> np.ndarray:
+    """Return the AUROC of each column, by the ranks of the members (Mann and Whitney)."""
+    n_in = int(member.sum())
+    ranks = rankdata(likeness, axis=0)[member].sum(axis=0)
+    return (ranks - n_in * (n_in + 1) / 2) / (n_in * (len(member) - n_in))
+
+
+def _mask(argument: str, given: Any, n_samples: int) -> np.ndarray:
+    mask = np.asarray(given)
+    if mask.shape != (n_samples,) or mask.dtype != bool:
+        raise InputError(
+            argument,
+            f"a boolean mask of shape ({n_samples},)",
+            f"{mask.dtype} of shape {mask.shape}",
+            "Compare with a threshold: membership >= 0.5.",
+        )
+    return mask
