@@ -5,7 +5,7 @@
 #   make test PYTHON=python3.12                  with another Python; run `make clean` before changing it
 
 PYTHON ?= python3
-EXTRAS ?= lab,torch
+EXTRAS ?= lab,torch,clip
 TORCH_INDEX ?=
 LAB_ARGS ?=
 PYTEST_ARGS ?=
@@ -79,10 +79,8 @@ $(INSTALLED): pyproject.toml | $(VENV)/.made
 	$(PIP) -e '.[$(EXTRAS)]'
 	@touch '$@'
 
-# The Open-i reports come in torchxrayvision's package as data files: it is installed without PyTorch, and never imported.
 $(TESTABLE): pyproject.toml | $(VENV)/.made
-	$(PIP) -e '.[lab,torch,test]'
-	$(PIP) --no-deps torchxrayvision
+	$(PIP) -e '.[lab,torch,clip,hf,xrv,dicom,remote,test]'
 	@touch '$@'
 
 $(VENV)/.made:

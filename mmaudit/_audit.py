@@ -7,6 +7,7 @@ import time
 import warnings
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -43,6 +44,7 @@ def audit(
     alpha: float = 0.05,
     threshold: float | Sequence[float] | Mapping[str, float] = 0.5,
     metric: str | Callable = "error_rate",
+    encoders: Mapping[str, Any] | None = None,
     fraction: float = 0.4,
     n_refits: int = 20,
     n_permutations: int = 4999,
@@ -75,6 +77,9 @@ def audit(
         What is compared in the confirmation part; see `mmaudit.metrics`. One that needs both labels, such as
         "auroc", is compared, and slices are searched, over both labels. Slices are searched for by their errors in
         any case.
+    encoders : mapping of {"image", "report"} to an encoder, or None
+        Encoders of `mmaudit.encoders` that run a network, such as {"image": OpenCLIPEncoder(...)}; what they give takes
+        the place of the built-in embedding of that modality. None: the built-in ones, or the embeddings of the data.
     fraction : float in (0, 1)
         Share of patients in the discovery part. A strong failure is soon discovered; what limits small slices is how
         many of their patients are left to confirm them (0.4 was chosen over 0.5 on seeds 0 to 19 of
@@ -119,7 +124,11 @@ def audit(
     settings = _Settings(
         modalities, n_slices, alpha, threshold, as_metric(metric), fraction, n_refits, n_permutations, n_jobs
     )
-    return _run(data, settings, random_state, progress=progress)
+    names = _check_encoders(encoders or {}, data)
+    # They learned nothing from these data, so discovery and confirmation share nothing through them.
+    embeddings = {modality: encoder.encode(data, modality) for modality, encoder in (encoders or {}).items()}
+    data = data.with_embeddings(embeddings) if embeddings else data
+    return _run(data, settings, random_state, encoders=names, progress=progress)
 
 
 @dataclass(frozen=True)
@@ -143,9 +152,10 @@ def _run(
     random_state: int | np.random.RandomState | None,
     *,
     images: ImageTable | None = None,
+    encoders: Mapping[str, str] | None = None,
     progress: bool = False,
 ) -> AuditResult:
-    """Return the audit; `images`, where they were described before, are not read again."""
+    """Return the audit; `images`, where they were described before, are not read again. `encoders` are their names."""
     seconds = _Seconds()
     seeds = check_random_state(random_state).randint(np.iinfo(np.int32).max, size=5)
     targets = data.targets(how.threshold)
@@ -228,7 +238,7 @@ def _run(
         },
         detectable=detectable,
         quarantine=_quarantine(data, images),
-        data_summary=_summarise(data, targets, discovery, how.modalities),
+        data_summary=_summarise(data, targets, discovery, how.modalities, encoders or {}),
         settings={
             "modalities": list(how.modalities),
             "n_slices": how.n_slices,
@@ -313,6 +323,37 @@ def _check_arguments(
             "Add patients: with so few, no finding could be told from chance.",
         )
     return tuple(m for m in MODALITIES if m in modalities)
+
+
+def _check_encoders(encoders: Any, data: AuditData) -> dict[str, str]:
+    """Return what the encoder of each modality is called, or raise before any of them works."""
+    if not isinstance(encoders, Mapping):
+        raise TypeError(
+            f"encoders: expected a mapping such as {{'image': encoder}}, got {type(encoders).__name__}. "
+            "Name the modality of each."
+        )
+    for modality, encoder in encoders.items():
+        if modality not in ("image", "report"):
+            raise InputError(
+                "encoders", "the modalities image or report", repr(modality), "Metadata have a built-in encoder."
+            )
+        if (data.images if modality == "image" else data.reports) is None:
+            raise InputError(
+                f"encoders[{modality!r}]", f"data with {modality}s", "data without", "Leave the encoder out."
+            )
+        if not callable(getattr(encoder, "encode", None)):
+            raise TypeError(
+                f"encoders[{modality!r}]: expected an encoder of mmaudit.encoders, got {type(encoder).__name__}. "
+                "Pass embeddings made elsewhere with data.with_embeddings(...)."
+            )
+        if modality not in encoder.modalities:
+            raise InputError(
+                f"encoders[{modality!r}]",
+                f"an encoder of {modality}s",
+                f"one of {' and '.join(encoder.modalities)}s",
+                "Choose another.",
+            )
+    return {modality: str(encoder) for modality, encoder in encoders.items()}
 
 
 def _of_both_labels(targets: list[Target], discovery: np.ndarray) -> list[Target]:
@@ -508,7 +549,13 @@ def _quarantine(data: AuditData, images: ImageTable | None) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["sample_id", "reason"])
 
 
-def _summarise(data: AuditData, targets: Sequence[Target], discovery: np.ndarray, modalities: Sequence[str]) -> dict:
+def _summarise(
+    data: AuditData,
+    targets: Sequence[Target],
+    discovery: np.ndarray,
+    modalities: Sequence[str],
+    encoders: Mapping[str, str],
+) -> dict:
     """Return what the report says of the data; `error_rate` is the share of samples with any wrong answer."""
     by_target = [_errors_of(target) for target in targets]
     return {
@@ -526,6 +573,7 @@ def _summarise(data: AuditData, targets: Sequence[Target], discovery: np.ndarray
         **({} if len(targets) > 1 else {k: v for k, v in by_target[0].items() if k not in ("name", "error_rate")}),
         "targets": by_target,
         "modalities": list(modalities),
+        "encoders": dict(encoders),
         "card": {str(k): str(v) for k, v in data.card.items()},
     }
 

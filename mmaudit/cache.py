@@ -237,7 +237,7 @@ def entries(folder: str | Path | None = None) -> list[CacheEntry]:
         found.append(CacheEntry(path.stem, f"embeddings: {described or 'unreadable'}", n_items, _size(path)))
     if (folder / DIGESTS).exists():
         n_items, _ = _inspect(folder / DIGESTS)
-        found.append(CacheEntry("digests", "digests of image files", n_items, _size(folder / DIGESTS)))
+        found.append(CacheEntry("digests", "digests of files", n_items, _size(folder / DIGESTS)))
     drawn = [path for path in (folder / PHANTOMS).rglob("*") if path.is_file()]
     if drawn:
         found.append(CacheEntry("phantom", "films of phantoms", len(drawn), sum(map(_size, drawn))))

@@ -1,4 +1,4 @@
-"""The command line: `mmaudit audit`, `benchmark`, `demo`, `lab` and `phantom`.
+"""The command line: `mmaudit audit`, `benchmark`, `cache`, `demo`, `lab`, `phantom` and `train-clip`.
 
 The only module that prints. Every command is a function that takes the parsed arguments and returns an exit code;
 `main` turns what goes wrong into a message and a code, in one place. pandas and the rest are imported inside the
@@ -29,12 +29,15 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from mmaudit.data import AuditData
+    from mmaudit.encoders._pretrained import PretrainedEncoder
     from mmaudit.result import AuditResult
 
 __all__ = ["main"]
 
 DONE, BAD_INPUT, INTERRUPTED, TERMINATED = 0, 2, 130, 143
 DEMO_FOLDER = "demo-audit"
+ENCODERS_FOLDER = "encoder-benchmark"
+BENCHMARK_ENCODERS = "benchmark encoders"  # two words that choose one command
 DEMO_IMAGE_PX = 112  # its report shows films smaller than that, and smaller films are drawn sooner
 
 # What a Python argument is called on the command line, so that a message names what was typed.
@@ -64,6 +67,16 @@ OPTIONS = {
     "slicers": "--slicer",
     "subsets": "--modalities",
     "n_jobs": "--jobs",
+    "encoders": "--image-encoder, --report-encoder",
+    "weights": "--image-encoder",
+    "texts": "--report",
+    "names": "--clear",
+    "models": "--models",
+    "n_images": "--n-images",
+    "side_px": "--side",
+    "repeats": "--repeats",
+    "images": "--images",
+    "epochs": "--epochs",
 }
 
 EXIT_CODES = """\
@@ -92,6 +105,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")  # a description may hold a letter that the terminal does not have
+    if own[:2] == BENCHMARK_ENCODERS.split():
+        own[:2] = [BENCHMARK_ENCODERS]
     parser = _parser(own)
     args = parser.parse_args(own)
     if extra and args.command != "lab":
@@ -125,6 +140,14 @@ def _audit(args: argparse.Namespace) -> int:
     from mmaudit.metrics import as_metric
 
     metric = as_metric(args.metric)
+    encoders = {
+        modality: _encoder(modality, spec, column, args)
+        for modality, spec, column in (
+            ("image", args.image_encoder, args.image),
+            ("report", args.report_encoder, args.report),
+        )
+        if spec is not None
+    }
     table = read_table(args.table, text_columns=(args.patient, args.id, args.image, args.report))
     labels, probas = _columns(args.label, table), _columns(args.proba, table)
     if not probas:
@@ -158,6 +181,7 @@ def _audit(args: argparse.Namespace) -> int:
         threshold=args.threshold,
         metric=metric.name,
         random_state=args.random_state,
+        encoders=encoders or None,
         progress=not args.quiet,
     )
     _write(result, out, overwrite=args.overwrite)
@@ -277,6 +301,71 @@ def _benchmark(args: argparse.Namespace) -> int:
     return DONE
 
 
+def _benchmark_encoders(args: argparse.Namespace) -> int:
+    out = Path(args.out).expanduser()
+    if out.exists() and not out.is_dir():
+        raise InputError("out", "a folder", f"{args.out!r}, which is a file", "Give another name.")
+    if out.is_dir() and any(out.iterdir()) and not (out / "encoders.csv").is_file():
+        raise InputError(
+            "out",
+            "a new or empty folder, or that of an earlier benchmark of encoders",
+            f"{args.out!r}, which holds other files",
+            "Give another name.",
+        )
+    _check_writable(out)
+
+    from mmaudit.encoders._throughput import measure_throughput, models_named
+    from mmaudit.result import _replacing, _write_text
+
+    measured = measure_throughput(
+        models_named(_listed(args.models)) if args.models is not None else None,
+        n_images=args.n_images,
+        side_px=args.side,
+        repeats=args.repeats,
+        images=args.images,
+        progress=not args.quiet,
+    )
+    out.mkdir(parents=True, exist_ok=True)
+    with _replacing(out / "encoders.csv") as partial:
+        measured.table.to_csv(partial, index=False)
+    text = measured.to_markdown()
+    _write_text(out / "encoders.md", text)
+    print(text.rstrip())
+    print(f"\nThe numbers are in {out / 'encoders.csv'}; encoders.md beside it says what you see here.")
+    return DONE
+
+
+def _cache(args: argparse.Namespace) -> int:
+    from mmaudit import cache
+
+    found = cache.entries()
+    if args.clear is None:
+        print(f"{cache.cache_dir()}\n")
+        print(_as_table(found) if found else "It is empty.")
+        return DONE
+    removed = cache.clear(args.clear or None)
+    print(f"removed from {cache.cache_dir()}:\n\n{_as_table(removed)}" if removed else "The cache is empty.")
+    return DONE
+
+
+def _train_clip(args: argparse.Namespace) -> int:
+    out = Path(args.out).expanduser()
+    _check_writable(out)
+
+    from mmaudit.encoders._clip_training import train_clip
+
+    size = {"n_patients": args.patients, "epochs": args.epochs}
+    figures = train_clip(
+        out,
+        **{name: number for name, number in size.items() if number is not None},
+        random_state=args.random_state,
+        progress=not args.quiet,
+    )
+    print(_clip_figures(figures["test"]))
+    print(f"\nThe model is in {out}; MODEL_CARD.md there says what it was trained on.")
+    return DONE
+
+
 # Reading and writing
 
 
@@ -342,6 +431,29 @@ def read_table(path: str | Path, *, text_columns: Sequence[str | None] = ()) -> 
             "Export it with commas, or with tabs and the ending .tsv.",
         )
     return table.reset_index(drop=table.index.names == [None])
+
+
+def _encoder(modality: str, spec: str, column: str | None, args: argparse.Namespace) -> PretrainedEncoder:
+    """Return the encoder that `spec` names, before the table is read: its model is on this machine, or may be fetched.
+
+    An error is about the option, whatever the encoder calls the argument.
+    """
+    option = f"--{modality}-encoder"
+    if column is None:
+        raise InputError(option, f"--{modality} beside it", "none", f"Name the column of {modality}s too.")
+
+    from mmaudit.encoders._spec import encoder_from
+
+    try:
+        encoder = encoder_from(spec, allow_download=args.allow_download, progress=not args.quiet)
+        encoder._identity()
+        takes = encoder.modalities
+    except InputError as error:
+        error.args = (str(error).replace(error.argument, option, 1),)
+        raise
+    if modality not in takes:
+        raise InputError(option, f"an encoder of {modality}s", f"one of {' and '.join(takes)}s", "Choose another.")
+    return encoder
 
 
 def _check_out(out: str, *, overwrite: bool) -> Path:
@@ -420,6 +532,38 @@ def _become(command: list[str], folder: Path) -> int:
 # Words
 
 
+def _as_table(found: Sequence[Any]) -> str:
+    """Return entries of the cache as lines: name, number, size, what they are."""
+    rows = [(entry.name, f"{entry.n_items:,}", _size(entry.n_bytes), entry.description) for entry in found]
+    n_items, n_bytes = sum(entry.n_items for entry in found), sum(entry.n_bytes for entry in found)
+    rows = [("NAME", "NUMBER", "SIZE", ""), *rows, ("total", f"{n_items:,}", _size(n_bytes), "")]
+    name, number, size = (max(len(row[k]) for row in rows) for k in range(3))
+    return "\n".join(f"{a:<{name}}  {b:>{number}}  {c:>{size}}  {d}".rstrip() for a, b, c, d in rows)
+
+
+def _size(n_bytes: int) -> str:
+    return f"{n_bytes / 1e6:,.1f} MB" if n_bytes >= 1e5 else f"{n_bytes / 1e3:,.1f} kB"
+
+
+def _clip_figures(test: dict[str, Any]) -> str:
+    """Return what `train_clip` measured on the test patients, one line a figure."""
+    retrieval = test["retrieval"]
+    rows = [
+        (f"{which}: the right one of {retrieval['n_studies']:,} among the first ten", "recall_at_10", retrieval[which])
+        for which in ("image to report", "report to image")
+    ]
+    rows += [(name, "auroc", figure) for name, figure in test["zero-shot"].items()]
+    width = max(len(what) for what, _, _ in rows)
+    lines = [
+        f"  {what:<{width}}  "
+        + ("-" if figure[key] is None else f"{figure[key]:.2f} [{figure['ci'][0]:.2f}, {figure['ci'][1]:.2f}]")
+        for what, key, figure in rows
+    ]
+    chance = f"(chance {retrieval['chance']:.3f})"
+    heads = (f"On test patients, share of queries with 95 % interval {chance}:", "AUROC without training for the finding:")
+    return "\n".join([heads[0], *lines[:2], heads[1], *lines[2:]])
+
+
 def _listed(text: str | None) -> list[str]:
     return [part.strip() for part in (text or "").split(",") if part.strip()]
 
@@ -453,8 +597,9 @@ def _say(text: str) -> None:
 
 def _as_options(message: str, command: str) -> str:
     """Return a message that begins with an argument's Python name with the name it has on the command line."""
+    message = message.replace("allow_download=True", "--allow-download")
     argument, colon, rest = message.partition(":")
-    out = {"lab": "FOLDER", "phantom": "OUT", "benchmark": "OUT"}.get(command, "--out")
+    out = {"lab": "FOLDER", "audit": "--out", "demo": "--out"}.get(command, "OUT")
     option = (OPTIONS | {"out": out}).get(argument.partition("[")[0])
     return message if option is None else option + colon + rest
 
@@ -557,6 +702,16 @@ examples:
   mmaudit audit cases.csv --label effusion,oedema --proba p_effusion,p_oedema --patient patient_id --report report
   mmaudit audit cases.csv --label diagnosis --proba p0,p1,p2 --classes normal,pneumonia,nodule --patient patient_id \\
       --metadata view,sex,age
+  mmaudit audit cases.csv --label effusion --proba p_effusion --patient patient_id --image path --image-root films \\
+      --image-encoder hf:microsoft/rad-dino
+
+an encoder SPEC is one of:
+  phantom-clip                    the small network of this package, trained on phantoms; images and reports
+  open_clip:NAME[:PRETRAINED]     open_clip:hf-hub:microsoft/BiomedCLIP-PubMedBERT_256-vit_base_patch16_224
+  hf:NAME                         hf:microsoft/rad-dino, hf:emilyalsentzer/Bio_ClinicalBERT
+  xrv:WEIGHTS                     xrv:densenet121-res224-all
+  a folder with a model of open_clip or transformers, or the .safetensors file of a classifier of this package
+What a network gives is kept: 'mmaudit cache' shows it. Nothing is fetched without --allow-download.
 
 what comes out:
   the findings as sentences, and in the folder --out:
@@ -588,6 +743,9 @@ what comes out:
     audit.add_argument("--image-root", metavar="DIR", help="folder that all images lie in; paths are relative to it")
     audit.add_argument("--report", metavar="COLUMN", help="report texts")
     audit.add_argument("--metadata", metavar="A,B,C", help="columns of metadata, separated by commas")
+    audit.add_argument("--image-encoder", metavar="SPEC", help="network that embeds images (default: none is needed)")
+    audit.add_argument("--report-encoder", metavar="SPEC", help="network that embeds reports (default: none is needed)")
+    audit.add_argument("--allow-download", action="store_true", help="fetch a network that is not on this machine")
     audit.add_argument(
         "--modalities",
         default="auto",
@@ -746,6 +904,90 @@ what comes out:
     )
     benchmark.add_argument("--jobs", type=int, default=1, metavar="N", help="processes (default: 1)")
     benchmark.add_argument("--quiet", action="store_true", help="no progress bar")
+
+    encoders = add(
+        BENCHMARK_ENCODERS,
+        _benchmark_encoders,
+        "time the encoders beside bare loops over the same networks",
+        description="""\
+Times the encoders of this package beside what one writes without it: open a file, apply the library's own transform,
+run the network, at the batch size that is best on this machine. Both in one run, taking turns, on JPEG films that are
+made for it. Networks have the size of real ones and random weights, on which time does not depend: nothing is
+fetched. Runs on the CPU. A folder called encoders for 'mmaudit benchmark' is ./encoders.""",
+        epilog=f"""\
+examples:
+  mmaudit benchmark encoders
+  mmaudit benchmark encoders speed --models small-cnn,vit-small-16 --n-images 256 --repeats 5
+  mmaudit benchmark encoders speed --images films
+
+models:
+  images: clip-vit-b-32, vit-small-16, xrv-densenet121, small-cnn, phantom-clip; reports: bert-4-layers
+
+what comes out:
+  encoders.csv  samples a second, ratio, batch sizes and memory, one row a model
+  encoders.md   the same to read, which is also printed
+
+{EXIT_CODES}""",
+    )
+    encoders.add_argument(
+        "out",
+        nargs="?",
+        default=ENCODERS_FOLDER,
+        metavar="OUT",
+        help=f"folder to write, new or of an earlier such benchmark (default: {ENCODERS_FOLDER})",
+    )
+    encoders.add_argument("--models", metavar="A,B", help="which models (default: all whose packages are installed)")
+    encoders.add_argument("--n-images", type=int, default=96, metavar="N", help="films, or reports (default: 96)")
+    encoders.add_argument("--side", type=int, default=1024, metavar="PX", help="side of the films (default: 1024)")
+    encoders.add_argument("--images", metavar="DIR", help="a folder of grey JPEG files to use instead of made ones")
+    encoders.add_argument("--repeats", type=int, default=3, metavar="N", help="passes of each side (default: 3)")
+    encoders.add_argument("--quiet", action="store_true", help="no progress bar")
+
+    cache = add(
+        "cache",
+        _cache,
+        "show or remove what is kept so that it need not be computed again",
+        description="""\
+Shows the folder of what can be computed again: embeddings by model and content, digests of image files, films of
+phantoms. Embeddings come from the images and reports of patients: keep them as you keep those. The folder is the one
+that the environment variable MMAUDIT_CACHE names, else mmaudit in your cache folder.""",
+        epilog=f"""\
+examples:
+  mmaudit cache
+  mmaudit cache --clear
+  mmaudit cache --clear phantom digests
+
+what comes out:
+  the folder and its entries, with number and size; with --clear, those that were removed
+
+{EXIT_CODES}""",
+    )
+    cache.add_argument(
+        "--clear", nargs="*", metavar="NAME", help="remove these entries, as the list names them; all if none is named"
+    )
+
+    clip = add(
+        "train-clip",
+        _train_clip,
+        "train the small joint network of images and reports on phantoms",
+        description="""\
+Trains a small CLIP of phantom films and their reports. The one that comes with this package, phantom-clip, was
+trained by this command. Interrupted and run again on the same OUT, it goes on where it was. Needs:
+pip install "mmaudit[torch,clip]".""",
+        epilog=f"""\
+example:
+  mmaudit train-clip my-clip --patients 500 --epochs 10
+
+what comes out:
+  the folder OUT, with weights, vocabulary, figures.json and MODEL_CARD.md; 'mmaudit audit --image-encoder OUT' uses it
+
+{EXIT_CODES}""",
+    )
+    clip.add_argument("out", metavar="OUT", help="folder to write, new or empty")
+    clip.add_argument("--patients", type=int, metavar="N", help="patients to train on (default: as phantom-clip)")
+    clip.add_argument("--epochs", type=int, metavar="N", help="passes over them (default: as phantom-clip)")
+    clip.add_argument("--random-state", type=int, default=0, metavar="N", help="seed")
+    clip.add_argument("--quiet", action="store_true", help="no progress bar")
     top.given = given[:1]  # what follows the name of a command is the command's to judge
     return top
 

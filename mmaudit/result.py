@@ -576,7 +576,20 @@ def _audit_again(result: AuditResult) -> Callable[[AuditData, int], AuditResult]
             "a loaded one that compared a function",
             "Audit the data again.",
         )
-    return lambda data, seed: audit(data, **settings, n_refits=0, random_state=seed)
+    embedded = sorted(result.data_summary.get("encoders") or {})
+
+    def again(data: AuditData, seed: int) -> AuditResult:
+        missing = [modality for modality in embedded if modality not in data.embeddings]
+        if missing:
+            raise InputError(
+                "data",
+                f"the embeddings that the audit had of {' and '.join(missing)}s",
+                "data without",
+                "Encode them again: data.with_embeddings({...: encoder.encode(data, ...)}).",
+            )
+        return audit(data, **settings, n_refits=0, random_state=seed)
+
+    return again
 
 
 def _repeats(candidates: pd.DataFrame) -> pd.Series:

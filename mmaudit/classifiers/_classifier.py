@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,11 +21,35 @@ from mmaudit.data import AuditData, check_binary
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["HISTORY", "Classifier", "load_classifier"]
+__all__ = ["HISTORY", "Classifier", "Network", "load_classifier"]
 
 HISTORY = ("epoch", "train_loss", "validation_loss", "validation_auroc", "learning_rate", "seconds")
 WITHOUT_PREDICTION = "They get no prediction."
 LEFT_OUT = "These samples are left out of what is returned."
+
+
+@dataclass(frozen=True)
+class Network:
+    """A torch module, and how images go through it; for what looks inside a classifier.
+
+    Attributes
+    ----------
+    module : torch.nn.Module
+    image_size : int
+        Side of the squares it takes, in pixels.
+    fit : {"pad", "crop", "stretch"}
+        How images become square.
+    forward : callable
+        Squares of bytes, (n, image_size, image_size), to what the module answers; in evaluation mode.
+    scaling : mapping
+        What else decides how bytes become the module's input.
+    """
+
+    module: Any
+    image_size: int
+    fit: str
+    forward: Callable[[Sequence[np.ndarray]], Any]
+    scaling: Mapping[str, Any]
 
 
 class Classifier:
@@ -157,8 +182,7 @@ class Classifier:
 
         def apply(squares: list[np.ndarray]) -> np.ndarray:
             with torch.inference_mode():
-                batch = standardise(float_batch(torch, np.stack(squares), self._device))
-                return torch.sigmoid(self._network(fast_layout(torch, batch, self._device))).cpu().double().numpy()
+                return torch.sigmoid(self._forward(squares)).cpu().double().numpy()
 
         proba, errors = in_batches(
             images,
@@ -171,6 +195,17 @@ class Classifier:
         )
         check_readable(errors, consequence, stacklevel=4)
         return proba
+
+    def _forward(self, squares: Sequence[np.ndarray]) -> Any:
+        """Return the logits of squares of bytes."""
+        torch = need_torch("a classifier")
+        batch = standardise(float_batch(torch, np.stack(squares), self._device))
+        return self._network(fast_layout(torch, batch, self._device))
+
+    @property
+    def network(self) -> Network:
+        """How images go through the network."""
+        return Network(self._network, self._config["image_size"], "pad", self._forward, {})
 
     def _column(self, label: str | None, label_name: str) -> int:
         if label is None:

@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from mmaudit._errors import InputError, check_keywords, nearest
-from mmaudit.classifiers._classifier import LEFT_OUT, WITHOUT_PREDICTION, Classifier, with_readable
+from mmaudit.classifiers._classifier import LEFT_OUT, WITHOUT_PREDICTION, Classifier, Network, with_readable
 from mmaudit.classifiers._images import FITS, as_images, check_data, check_int, check_readable, in_batches, read_square
 from mmaudit.data import AuditData, check_binary
 
@@ -35,7 +35,15 @@ Apply = Callable[[list[Any], str | None], Any]  # a batch and the label of the d
 
 
 class WrappedModel:
-    """A model that was made elsewhere, with the methods of a `Classifier`; made by `wrap`."""
+    """A model that was made elsewhere, with the methods of a `Classifier`; made by `wrap`.
+
+    Attributes
+    ----------
+    kind : str
+        Such as "a torch module".
+    network : Network or None
+        Of a torch module, how images go through it. None for the other kinds.
+    """
 
     def __init__(
         self,
@@ -43,8 +51,10 @@ class WrappedModel:
         read_one: Callable[[Any, int], tuple[Any, int]],
         apply: Apply,
         batch_size: int,
+        network: Network | None = None,
     ) -> None:
         self.kind = kind
+        self.network = network
         self._read_one = read_one
         self._apply = apply
         self._batch_size = batch_size
@@ -235,8 +245,11 @@ def wrap(
     if kind == "a transformers pipeline":
         return WrappedModel(kind, _read_whole, _pipeline(model, positive_label), batch_size)
     if kind == "a torch module":
-        apply = _module(model, channels, mean, std, activation, output)
-    elif kind == "a scikit-learn estimator":
+        _check_choice("activation", "sigmoid" if activation is None else activation, ACTIVATIONS)
+        forward = _forward(model, channels, mean, std)
+        network = Network(model, side_px, fit, forward, {"mean": mean, "std": std})
+        return WrappedModel(kind, read_one, _module(forward, activation, output), batch_size, network)
+    if kind == "a scikit-learn estimator":
         apply = _estimator(model, features, positive_label)
     else:
         apply = _function(model, output)
@@ -367,9 +380,8 @@ def _read_whole(images: Any, index: int) -> tuple[Image.Image, int]:
     return Image.fromarray(grey).convert("RGB"), image.bit_depth
 
 
-def _module(model: Any, channels: int | None, mean: Any, std: Any, activation: str | None, output: int | None) -> Apply:
-    activation = "sigmoid" if activation is None else activation
-    _check_choice("activation", activation, ACTIVATIONS)
+def _forward(model: Any, channels: int | None, mean: Any, std: Any) -> Callable[[Sequence[np.ndarray]], Any]:
+    """Return the function from squares of bytes to what a torch module answers."""
     if channels is None:
         channels = next(
             (m.in_channels for m in model.modules() if "Conv2d" in type(m).__name__ and hasattr(m, "in_channels")), None
@@ -381,7 +393,7 @@ def _module(model: Any, channels: int | None, mean: Any, std: Any, activation: s
     if not (scale > 0).all():
         raise InputError("std", "numbers above 0", "0 or less", "Leave it out for 1.")
 
-    def apply(batch: list[Any], label_name: str | None) -> Any:
+    def forward(batch: Sequence[np.ndarray]) -> Any:
         torch = sys.modules["torch"]
         images = ((_grey(batch)[:, None] - shift[:, None, None]) / scale[:, None, None]).astype(np.float32)
         sample = next((p for p in (*model.parameters(), *model.buffers()) if p.is_floating_point()), None)
@@ -389,7 +401,17 @@ def _module(model: Any, channels: int | None, mean: Any, std: Any, activation: s
         if sample is not None:
             tensor = tensor.to(device=sample.device, dtype=sample.dtype)
         with _evaluating(model), torch.no_grad():
-            answer = model(tensor)
+            return model(tensor)
+
+    return forward
+
+
+def _module(forward: Callable[[Sequence[np.ndarray]], Any], activation: str | None, output: int | None) -> Apply:
+    activation = "sigmoid" if activation is None else activation
+
+    def apply(batch: list[Any], label_name: str | None) -> Any:
+        torch = sys.modules["torch"]
+        answer = forward(batch)
         if isinstance(answer, Mapping):
             answer = answer.get("logits", answer)
         answer = getattr(answer, "logits", answer)

@@ -203,5 +203,7 @@ def _data_rows(data: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
         yield "Label", f"{_md(data.get('label_name'))} ({fmt.count(data.get('n_positive'))} positive)"
     yield "Error rate, all samples", fmt.percent(data.get("error_rate"))
     yield "Used", _md(fmt.plain(data.get("modalities")))
+    for modality, encoder in (data.get("encoders") or {}).items():
+        yield f"{modality.capitalize()}s embedded by", _md(fmt.plain(encoder))
     for key, value in (data.get("card") or {}).items():
         yield _md(str(key).replace("_", " ").capitalize()), _md(fmt.plain(value))

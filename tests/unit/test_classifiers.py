@@ -969,6 +969,35 @@ def test_the_modes_come_back_after_a_failure_too(fresh):
     assert net.dropout.training
 
 
+def test_the_network_of_a_classifier_answers_as_it_predicts(quick, fresh):
+    network = quick.network
+    assert (network.image_size, network.fit, network.module.training) == (32, "pad", False)
+    squares = [square(fresh.images.read(i).pixels, network.image_size, network.fit) for i in range(5)]
+    with torch.no_grad():
+        logits = network.forward(squares).double().numpy()
+    np.testing.assert_allclose(1 / (1 + np.exp(-logits)), quick.predict_proba(fresh)[:5], atol=1e-5)
+    assert torch.isfinite(network.module(torch.zeros(1, 1, 32, 32))).all()
+
+
+def test_the_network_of_a_wrapped_module_is_given_what_it_is_trained_on():
+    torch.manual_seed(0)
+    module = torch.nn.Sequential(torch.nn.Dropout(0.5), torch.nn.Flatten(), torch.nn.Linear(3 * 64, 2)).train()
+    network = wrap(module, image_size=8, fit="crop", channels=3, mean=(0.1, 0.2, 0.3), std=0.5).network
+    assert network.module is module
+    assert (network.image_size, network.fit) == (8, "crop")
+    assert network.scaling == {"mean": (0.1, 0.2, 0.3), "std": 0.5}
+    squares = np.random.default_rng(0).integers(0, 256, (4, 8, 8), dtype=np.uint8)
+    given = np.stack([(squares / 255 - mean) / 0.5 for mean in (0.1, 0.2, 0.3)], axis=1)
+    weight, bias = (p.detach().double().numpy() for p in module[2].parameters())
+    np.testing.assert_allclose(network.forward(squares), given.reshape(4, -1) @ weight.T + bias, atol=1e-5)
+    assert module.training
+
+
+def test_other_models_have_no_network(data):
+    assert wrap(lambda images: images.mean((1, 2))).network is None
+    assert wrap(DummyClassifier().fit([[0], [1]], [0, 1])).network is None
+
+
 def test_activations_make_probabilities(fresh):
     def logits_of(net):
         images = torch.from_numpy(np.stack([square(p, 24) for p in fresh.images.pictures])).float()[:, None] / 255

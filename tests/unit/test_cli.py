@@ -1,6 +1,7 @@
 """The command line: what it reads, what it passes on, what it says when something is wrong, and its exit codes."""
 
 import gzip
+import json
 import os
 import re
 import signal
@@ -108,10 +109,13 @@ def test_version(capsys):
     assert capsys.readouterr().out == f"mmaudit {mmaudit.__version__}\n"
 
 
-@pytest.mark.parametrize("command", ["audit", "demo", "lab", "phantom"])
+COMMANDS = ("audit", "benchmark", "benchmark encoders", "cache", "demo", "lab", "phantom", "train-clip")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
 def test_help_of_a_command_teaches(capsys, command):
     with pytest.raises(SystemExit) as caught:
-        cli.main([command, "--help"])
+        cli.main([*command.split(), "--help"])
     assert caught.value.code == 0
     text = capsys.readouterr().out
     assert re.search(rf"examples?:\n  mmaudit {command}", text)
@@ -119,15 +123,15 @@ def test_help_of_a_command_teaches(capsys, command):
     assert re.search(r"130 +interrupted", text)
 
 
-@pytest.mark.parametrize("command", ["audit", "demo", "lab", "phantom"])
+@pytest.mark.parametrize("command", COMMANDS)
 def test_the_examples_in_the_help_are_accepted(capsys, monkeypatch, command):
     with pytest.raises(SystemExit):
-        cli.main([command, "--help"])
+        cli.main([*command.split(), "--help"])
     text = capsys.readouterr().out.replace("\\\n", " ")
     examples = re.findall(r"^  mmaudit (.*)$", text, flags=re.MULTILINE)
     assert examples
     ran = []
-    monkeypatch.setattr(cli, f"_{command}", lambda args: ran.append(args) or 0)
+    monkeypatch.setattr(cli, f"_{re.sub('[ -]', '_', command)}", lambda args: ran.append(args) or 0)
     for example in examples:
         assert cli.main(example.split()) == 0
     assert len(ran) == len(examples)
@@ -137,8 +141,8 @@ def test_top_help_lists_the_commands_and_the_limits_of_use(capsys):
     with pytest.raises(SystemExit):
         cli.main(["--help"])
     text = capsys.readouterr().out
-    for command in ("audit", "demo", "lab", "phantom"):
-        assert f"\n    {command} " in text
+    for command in COMMANDS:
+        assert re.search(rf"\n    {command}\s", text)
     assert "Not for clinical use" in text
 
 
@@ -201,6 +205,7 @@ def test_audit_passes_on_roles_and_options(capsys, audit, frame, table, empty_fo
         "threshold": 0.4,
         "metric": "auroc",
         "random_state": 3,
+        "encoders": None,
         "progress": True,
     }
     assert data.sample_id.tolist() == ["007", "008", "010", "011"]
@@ -228,6 +233,7 @@ def test_audit_by_default(audit, table, empty_folder):
         "threshold": 0.5,
         "metric": "error_rate",
         "random_state": 0,
+        "encoders": None,
         "progress": False,
     }
     assert data.modalities == ()
@@ -394,6 +400,86 @@ def test_a_table_without_rows(capsys, audit, tmp_path):
     said = failed(capsys, "audit", write(tmp_path / "t.csv", b"y,p,who\n"), *ROLES)
     assert said == (
         "mmaudit audit: TABLE: expected at least one row, got an empty table. Check the filter that made it."
+    )
+
+
+# audit: encoders
+
+
+@pytest.fixture
+def folders(tmp_path):
+    """Folders that hold what tells a model from another, and no weights: nothing is loaded before an audit."""
+    for name, config in {
+        "vision": {"model_type": "vit", "image_size": 28},
+        "text": {"model_type": "bert"},
+        "clip": None,
+    }.items():
+        (tmp_path / name).mkdir()
+        path = tmp_path / name / ("open_clip_config.json" if config is None else "config.json")
+        path.write_text(json.dumps(config or {}), encoding="utf-8")
+    return tmp_path
+
+
+def test_encoders_are_passed_on(audit, table, folders):
+    from mmaudit.encoders import OpenCLIPEncoder, TransformersEncoder
+
+    images = ["--image", "view", "--image-encoder", f"{folders}/vision"]
+    reports = ["--report", "text", "--report-encoder", f"open_clip:{folders}/clip"]
+    assert cli.main(["audit", str(table), *ROLES, *images, *reports, "--quiet"]) == 0
+    assert cli.main(["audit", str(table), *ROLES, *reports, "--allow-download", "--out", "second"]) == 0
+    (_, first), (_, second) = audit.calls
+    assert set(first["encoders"]) == {"image", "report"}
+    image, report = first["encoders"]["image"], first["encoders"]["report"]
+    assert (type(image), image.model) == (TransformersEncoder, folders / "vision")
+    assert (type(report), report.model_name) == (OpenCLIPEncoder, f"{folders}/clip")
+    assert (image.allow_download, image.progress) == (False, False)
+    assert list(second["encoders"]) == ["report"]
+    assert (second["encoders"]["report"].allow_download, second["encoders"]["report"].progress) == (True, True)
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (
+            ["--image-encoder", "phantom-clip"],
+            "--image-encoder: expected --image beside it, got none. Name the column of images too.",
+        ),
+        (
+            ["--report", "text", "--report-encoder", "openclip:name"],
+            "--report-encoder: expected phantom-clip, open_clip:NAME[:PRETRAINED], hf:NAME, xrv:WEIGHTS, a folder of a "
+            "model, or the .safetensors file of a classifier, got 'openclip:name'. Check the path or the word before "
+            "the colon. Did you mean 'open_clip'?",
+        ),
+        (
+            ["--report", "text", "--report-encoder", "{folders}/vision"],
+            "--report-encoder: expected an encoder of reports, got one of images. Choose another.",
+        ),
+        (
+            ["--image", "view", "--image-encoder", "open_clip:ViT-B-32"],
+            "--image-encoder: expected weights for the architecture 'ViT-B-32', got None. Give a tag or a file; or a "
+            "folder, hf-hub:owner/name, or phantom-clip as model_name.",
+        ),
+        (
+            ["--image", "view", "--image-encoder", "{folders}/text/config.json"],
+            "--image-encoder: expected a folder, or a file that ends in .safetensors, got a file that ends in '.json'. "
+            "Weights of torchxrayvision are xrv:FILE, other models a folder.",
+        ),
+    ],
+)
+def test_an_encoder_that_cannot_be_is_told_before_the_table_is_read(capsys, audit, folders, argv, message):
+    argv = [word.format(folders=folders) for word in argv]
+    assert failed(capsys, "audit", "no-such-table.csv", *ROLES, *argv) == f"mmaudit audit: {message}"
+    assert not audit.calls
+
+
+def test_a_network_that_is_not_there_is_not_fetched(capsys, audit, monkeypatch, tmp_path):
+    constants = pytest.importorskip("huggingface_hub.constants")
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    argv = ("--report", "text", "--report-encoder", "hf:nobody/nothing")
+    assert failed(capsys, "audit", "no-such-table.csv", *ROLES, *argv) == (
+        "mmaudit audit: --report-encoder: expected a model that is on this machine, got 'nobody/nothing', of which "
+        "files are missing in the cache of the hub. Fetch it with `hf download nobody/nothing`, or pass "
+        "--allow-download."
     )
 
 
@@ -795,3 +881,188 @@ def test_phantom_below_a_file(capsys, write_phantom, empty_folder):
     )
     assert not write_phantom
     assert [path.name for path in empty_folder.iterdir()] == ["file"]
+
+
+# benchmark encoders
+
+
+@pytest.fixture
+def throughput(monkeypatch):
+    """A stand-in for the measurement that keeps what it was called with."""
+    from mmaudit.encoders import _throughput
+
+    calls = []
+
+    def measure_throughput(models, **options):
+        calls.append((models, options))
+        row = dict.fromkeys(_throughput.COLUMNS, 1.0) | {"model": "net", "modality": "image"}
+        row |= {"n_samples": 8, "batch_size": 4, "bare_batch_size": 4}
+        return _throughput.Throughput(pd.DataFrame([row]), 10, 0.5, 2, 3)
+
+    monkeypatch.setattr(_throughput, "measure_throughput", measure_throughput)
+    return calls
+
+
+def test_benchmark_of_encoders_by_default(capsys, throughput):
+    assert cli.main(["benchmark", "encoders"]) == 0
+    options = {"n_images": 96, "side_px": 1024, "repeats": 3, "images": None, "progress": True}
+    assert throughput == [(None, options)]
+    folder = Path("encoder-benchmark")
+    assert files_below(folder) == ["encoders.csv", "encoders.md"]
+    assert pd.read_csv(folder / "encoders.csv")["model"].tolist() == ["net"]
+    told = (folder / "encoders.md").read_text(encoding="utf-8")
+    assert told.startswith("| model |")
+    assert capsys.readouterr().out == (
+        f"{told}\nThe numbers are in {folder / 'encoders.csv'}; encoders.md beside it says what you see here.\n"
+    )
+    # A folder of an earlier one is written again.
+    assert cli.main(["benchmark", "encoders"]) == 0
+
+
+def test_benchmark_of_encoders_passes_on_its_options(throughput):
+    argv = ["--models", "small-cnn, vit-small-16", "--n-images", "8", "--side", "64", "--repeats", "2"]
+    assert cli.main(["benchmark", "encoders", "speed", *argv, "--images", "films", "--quiet"]) == 0
+    ((models, options),) = throughput
+    assert list(models) == ["small-cnn", "vit-small-16"]
+    assert options == {"n_images": 8, "side_px": 64, "repeats": 2, "images": "films", "progress": False}
+    assert files_below(Path("speed")) == ["encoders.csv", "encoders.md"]
+
+
+def test_what_the_benchmark_of_encoders_refuses(capsys):
+    said = failed(capsys, "benchmark", "encoders", "--models", "smal-cnn")
+    assert said.startswith("mmaudit benchmark encoders: --models: expected some of clip-vit-b-32, vit-small-16, ")
+    assert said.endswith(", got 'smal-cnn'. Choose one. Did you mean 'small-cnn'?")
+    for option in ("--n-images", "--side", "--repeats"):
+        said = failed(capsys, "benchmark", "encoders", option, "0")
+        assert said.startswith(f"mmaudit benchmark encoders: {option}: expected")
+    said = failed(capsys, "benchmark", "encoders", "--images", "none")
+    assert said == (
+        "mmaudit benchmark encoders: --images: expected an existing folder, got one that does not exist. "
+        "Check the path."
+    )
+    Path("mine").mkdir()
+    Path("mine/file").touch()
+    assert failed(capsys, "benchmark", "encoders", "mine") == (
+        "mmaudit benchmark encoders: OUT: expected a new or empty folder, or that of an earlier benchmark of encoders, "
+        "got 'mine', which holds other files. Give another name."
+    )
+    assert failed(capsys, "benchmark", "encoders", "mine/file") == (
+        "mmaudit benchmark encoders: OUT: expected a folder, got 'mine/file', which is a file. Give another name."
+    )
+    assert "mmaudit benchmark encoders: --seeds is not an option." in refused(
+        capsys, "benchmark", "encoders", "--seeds", "1"
+    )
+
+
+def test_a_folder_called_encoders_is_for_the_benchmark_of_slicers(capsys, throughput):
+    Path("encoders").mkdir()
+    Path("encoders/file").touch()
+    said = failed(capsys, "benchmark", "./encoders")
+    assert said.startswith("mmaudit benchmark: OUT: expected a new or empty folder, or that of an earlier benchmark")
+    assert not throughput
+
+
+# cache
+
+
+@pytest.fixture
+def cached(monkeypatch, tmp_path):
+    """A cache folder with two entries, and a file of somebody else."""
+    from mmaudit.cache import RowStore
+
+    folder = tmp_path / "kept"
+    monkeypatch.setenv("MMAUDIT_CACHE", str(folder))
+    about = {"encoder": "XRVEncoder", "model": "densenet", "modality": "image"}
+    store = RowStore(folder / "embeddings" / "0a1b.sqlite", about)
+    store.put_many({str(k): np.zeros(4, np.float32) for k in range(1200)})
+    store.close()
+    (folder / "phantom").mkdir()
+    (folder / "phantom" / "film.npy").write_bytes(b"0" * 250_000)
+    (folder / "mine.txt").touch()
+    return folder
+
+
+def test_cache_lists_what_is_kept(capsys, cached):
+    assert cli.main(["cache"]) == 0
+    size = (cached / "embeddings" / "0a1b.sqlite").stat().st_size
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == str(cached)
+    assert [line.split("  ") and line.split() for line in lines[2:4]] == [
+        ["NAME", "NUMBER", "SIZE"],
+        ["0a1b", "1,200", f"{size / 1e3:,.1f}", "kB", "embeddings:", "XRVEncoder,", "densenet,", "image"],
+    ]
+    assert lines[4].split() == ["phantom", "1", "0.2", "MB", "films", "of", "phantoms"]
+    assert lines[5].split() == ["total", "1,201", f"{(size + 250_000) / 1e6:.1f}", "MB"]
+    assert len({line.index("B", line.index(",") if "," in line else 0) for line in lines[3:5]}) == 1
+
+
+def test_cache_removes_what_is_named(capsys, cached):
+    assert cli.main(["cache", "--clear", "phantom"]) == 0
+    said = capsys.readouterr().out
+    assert said.startswith(f"removed from {cached}:\n\nNAME")
+    assert "films of phantoms" in said
+    assert "0a1b" not in said
+    assert not (cached / "phantom" / "film.npy").exists()
+    assert (cached / "embeddings" / "0a1b.sqlite").exists()
+    assert cli.main(["cache", "--clear"]) == 0
+    assert "0a1b" in capsys.readouterr().out
+    assert files_below(cached) == ["mine.txt"]
+    assert cli.main(["cache", "--clear"]) == 0
+    assert capsys.readouterr().out == "The cache is empty.\n"
+    assert cli.main(["cache"]) == 0
+    assert capsys.readouterr().out == f"{cached}\n\nIt is empty.\n"
+
+
+def test_cache_removes_nothing_if_a_name_is_wrong(capsys, cached):
+    assert failed(capsys, "cache", "--clear", "0a1b", "phantoms") == (
+        "mmaudit cache: --clear: expected entries of the cache (0a1b, phantom), got 'phantoms'. "
+        "`mmaudit cache` lists them. Did you mean 'phantom'?"
+    )
+    assert files_below(cached) == [str(Path("embeddings/0a1b.sqlite")), "mine.txt", str(Path("phantom/film.npy"))]
+
+
+# train-clip
+
+
+def test_train_clip_passes_on_its_options_and_prints_the_figures(capsys, monkeypatch):
+    from mmaudit.encoders import _clip_training
+
+    calls = []
+    test = {
+        "retrieval": {
+            **{"n_studies": 1800, "n_patients": 300, "chance": 0.0056},
+            "image to report": {"recall_at_10": 0.5, "ci": [0.45, 0.551]},
+            "report to image": {"recall_at_10": 0.6, "ci": [0.55, 0.65]},
+        },
+        "zero-shot": {
+            "nodule": {"auroc": 0.7, "ci": [0.6, 0.8], "n_positive": 30, "n_samples": 2000},
+            "fracture": {"auroc": None, "ci": None, "n_positive": 0, "n_samples": 2000},
+        },
+    }
+    monkeypatch.setattr(
+        _clip_training, "train_clip", lambda out, **options: calls.append((out, options)) or {"test": test}
+    )
+    assert cli.main(["train-clip", "mine"]) == 0
+    assert cli.main(["train-clip", "mine", "--patients", "20", "--epochs", "2", "--random-state", "3", "--quiet"]) == 0
+    assert calls == [
+        (Path("mine"), {"random_state": 0, "progress": True}),
+        (Path("mine"), {"n_patients": 20, "epochs": 2, "random_state": 3, "progress": False}),
+    ]
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[:7] == [
+        "On test patients, share of queries with 95 % interval:",
+        "  image to report: the right one of 1,800 among the first ten  0.50 [0.45, 0.55]",
+        "  report to image: the right one of 1,800 among the first ten  0.60 [0.55, 0.65]",
+        "AUROC without training for the finding:",
+        "  nodule                                                       0.70 [0.60, 0.80]",
+        "  fracture                                                     -",
+        "",
+    ]
+    assert lines[7] == "The model is in mine; MODEL_CARD.md there says what it was trained on."
+
+
+@pytest.mark.parametrize("option", ["--patients", "--epochs"])
+def test_train_clip_names_the_option_that_was_typed(capsys, option):
+    said = failed(capsys, "train-clip", "mine", option, "0")
+    assert said.startswith(f"mmaudit train-clip: {option}: expected")
+    assert not Path("mine").exists()
