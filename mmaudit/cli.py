@@ -560,7 +560,7 @@ def _clip_figures(test: dict[str, Any]) -> str:
         for what, key, figure in rows
     ]
     chance = f"(chance {retrieval['chance']:.3f})"
-    heads = (f"On test patients, share of queries with 95 % interval {chance}:", "AUROC without training for the finding:")
+    heads = (f"On test patients, share of queries with 95 % interval {chance}:", "AUROC, asked by name:")
     return "\n".join([heads[0], *lines[:2], heads[1], *lines[2:]])
 
 
@@ -740,7 +740,9 @@ what comes out:
     audit.add_argument("--patient", metavar="COLUMN", help="which samples belong to one patient; give it if you can")
     audit.add_argument("--id", metavar="COLUMN", help="unique names of the samples (default: the number of the row)")
     audit.add_argument("--image", metavar="COLUMN", help="paths of images")
-    audit.add_argument("--image-root", metavar="DIR", help="folder that all images lie in; paths are relative to it")
+    audit.add_argument(
+        "--image-root", metavar="DIR", help="folder, .zip file or URL that all images lie in; paths are relative to it"
+    )
     audit.add_argument("--report", metavar="COLUMN", help="report texts")
     audit.add_argument("--metadata", metavar="A,B,C", help="columns of metadata, separated by commas")
     audit.add_argument("--image-encoder", metavar="SPEC", help="network that embeds images (default: none is needed)")

@@ -62,7 +62,7 @@ DRAWN_PX = (224, 112)  # patients take turns: a film drawn small has other noise
 SIDE_PX = 128  # halved five times without a remainder: what is cut off at 112 is the bottom row, where effusions lie
 EMBED_DIM = 128
 VISION = {"layers": [1, 1, 1, 1], "width": 16, "head_width": 64, "image_size": SIDE_PX}
-TEXT = {"context_length": 24, "width": 128, "heads": 4, "layers": 2, "mlp_ratio": 2.0}
+TEXT: dict[str, Any] = {"context_length": 24, "width": 128, "heads": 4, "layers": 2, "mlp_ratio": 2.0}
 GREY_MEAN, GREY_STD = 0.38, 0.25
 PREPROCESS = {
     "size": SIDE_PX,
@@ -148,7 +148,7 @@ def evaluate_joint_space(encoder: PretrainedEncoder, data: AuditData) -> dict[st
     with the first prompts less that with the second; the truth is what was drawn, not what the report says.
     """
     check_data(data)
-    if "study_id" not in data.attributes:
+    if "study_id" not in data.attributes or data.reports is None:
         raise InputError("data", "a phantom cohort, with its ground truth", "other data", "Use load_phantom().")
     films = encoder.encode_images(data)
     codes, patients = pd.factorize(data.patient_id)
@@ -256,7 +256,7 @@ def train_clip(
         "seeds": SEEDS,
         "versions": {"torch": torch.__version__, "open_clip": open_clip.__version__},
     }
-    data = load_phantom(n_patients, random_state=SEEDS["training"], cache=cache)
+    data: Any = load_phantom(n_patients, random_state=SEEDS["training"], cache=cache)
     tokenizer = WordTokenizer.learn(
         [*map(str, data.reports), *_view_sentences()], context_length=TEXT["context_length"]
     )
@@ -303,7 +303,7 @@ def train_clip(
 class _Texts:
     """Reports of studies as they are shown to the model: in parts of whole sentences, by sentence, with the view."""
 
-    def __init__(self, data: AuditData, tokenizer: WordTokenizer) -> None:
+    def __init__(self, data: Any, tokenizer: WordTokenizer) -> None:
         self.study, _ = pd.factorize(data.attributes["study_id"])
         first = np.flatnonzero(~data.attributes["study_id"].duplicated().to_numpy())
         reports = [str(data.reports[i]) for i in first]
@@ -668,7 +668,7 @@ def _bytes(images: PhantomImages, index: int) -> np.ndarray:
     return np.rint(images.read(index).pixels * 255).astype(np.uint8)
 
 
-def _draw(data: AuditData, *, n_jobs: int | None, progress: bool) -> np.ndarray:
+def _draw(data: Any, *, n_jobs: int | None, progress: bool) -> np.ndarray:
     """Return the films of a phantom cohort as the model's preprocessing makes them, uint8 (n, SIDE_PX, SIDE_PX)."""
     pixels = np.zeros((data.n_samples, SIDE_PX, SIDE_PX), np.uint8)
     turn = pd.factorize(data.patient_id)[0] % len(DRAWN_PX)

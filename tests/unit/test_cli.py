@@ -1050,10 +1050,10 @@ def test_train_clip_passes_on_its_options_and_prints_the_figures(capsys, monkeyp
     ]
     lines = capsys.readouterr().out.splitlines()
     assert lines[:7] == [
-        "On test patients, share of queries with 95 % interval:",
+        "On test patients, share of queries with 95 % interval (chance 0.006):",
         "  image to report: the right one of 1,800 among the first ten  0.50 [0.45, 0.55]",
         "  report to image: the right one of 1,800 among the first ten  0.60 [0.55, 0.65]",
-        "AUROC without training for the finding:",
+        "AUROC, asked by name:",
         "  nodule                                                       0.70 [0.60, 0.80]",
         "  fracture                                                     -",
         "",
