@@ -15,7 +15,7 @@ from mmaudit.cache import DIGESTS, TextStore, cache_dir, file_digest
 __all__ = ["REVISIONS", "Located", "digest_of", "locate", "offline", "shown_name"]
 
 # Commits that are taken unless another is asked for, so that everybody has the same weights. They are those that other
-# public code pins; none was fetched where this package is developed.
+# public code pins; we have fetched none of them yet.
 REVISIONS: dict[str, str] = {
     "microsoft/BiomedCLIP-PubMedBERT_256-vit_base_patch16_224": "9f341de24bfb00180f1b847274256e9b65a3a32e",
     "microsoft/BiomedNLP-BiomedBERT-base-uncased-abstract": "d673b8835373c6fa116d6d8006b33d48734e305d",
