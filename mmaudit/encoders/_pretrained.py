@@ -575,7 +575,7 @@ def _as_it_is(batch: list[Any]) -> list[Any]:
 def as_grey(image: GrayImage) -> Image.Image:
     """Return grey values in [0, 1] as a PIL image of 8 bits; those of an 8-bit file are what they were in it."""
     grey = image.pixels * np.float32(255)
-    grey += np.float32(0.5)
+    np.rint(grey, out=grey)
     return Image.fromarray(grey.astype(np.uint8))
 
 
