@@ -310,7 +310,10 @@ class TestPackaged:
     def test_held_out_phantoms(self, clip, drawn):
         data = load_phantom(80, image_size=112, random_state=HELD_OUT_SEED, cache=drawn)
         found = training.evaluate_joint_space(clip, data)
-        assert found["zero-shot"]["pleural effusion"]["auroc"] >= 0.7
+        # What the card says of the test cohort carries over to others.
+        told = json.loads((PACKAGED / "figures.json").read_text(encoding="utf-8"))["test"]["zero-shot"]
+        for name in ("pleural effusion", "cardiomegaly", "edema"):
+            assert found["zero-shot"][name]["auroc"] > told[name]["ci"][0] - 0.05, name
         assert found["zero-shot"]["lateral view"]["auroc"] >= 0.85
         # A second formula, film by film and study by study.
         films = clip.encode_images(data)
