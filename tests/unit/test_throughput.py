@@ -87,7 +87,8 @@ def test_both_sides_embed_alike(memory, name):
     measured = measure_throughput({name: model}, n_images=8, side_px=64, repeats=1, n_seen=8)
     (row,) = measured.table.itertuples()
     assert row.modality == ("report" if name == "bert" else "image")
-    assert row.max_difference <= 1e-4
+    # An untrained torchxrayvision network gives numbers up to 2,834, where one step of float32 is 2.4e-4.
+    assert row.max_difference <= (1e-3 if name == "xrv" else 1e-4)
     # Ours on its own choice, the bare loop at its best size.
     assert memory == [(model, 8, None), (model, 8, row.bare_batch_size)]
 
