@@ -16,8 +16,10 @@ _NAMES = {
     "AuditWarning": "mmaudit._errors",
     "InputError": "mmaudit._errors",
     "MissingExtraError": "mmaudit._errors",
+    "apply_rules": "mmaudit.rules",
     "audit": "mmaudit._audit",
     "load_result": "mmaudit.result",
+    "test_hypothesis": "mmaudit._hypothesis",
 }
 _MODULES = ("classifiers", "confirm", "datasets", "encoders", "explain", "failures", "slicers")
 
@@ -25,8 +27,10 @@ if TYPE_CHECKING:
     from mmaudit import classifiers, confirm, datasets, encoders, explain, failures, slicers
     from mmaudit._audit import audit
     from mmaudit._errors import AuditWarning, InputError, MissingExtraError
+    from mmaudit._hypothesis import test_hypothesis
     from mmaudit.data import AuditData
     from mmaudit.result import AuditResult, load_result
+    from mmaudit.rules import apply_rules
 
 __all__ = [
     "AuditData",
@@ -35,6 +39,7 @@ __all__ = [
     "InputError",
     "MissingExtraError",
     "__version__",
+    "apply_rules",
     "audit",
     "classifiers",
     "confirm",
@@ -44,6 +49,7 @@ __all__ = [
     "failures",
     "load_result",
     "slicers",
+    "test_hypothesis",
 ]
 
 

@@ -20,10 +20,10 @@ from mmaudit._errors import AuditWarning, InputError, check_keywords, nearest
 from mmaudit.confirm import confirm, detectable_gaps, slice_metrics
 from mmaudit.data import MODALITIES, NO_PATIENT_ID, AuditData, Target
 from mmaudit.encoders import Features, ImageTable, encode
-from mmaudit.explain import TraitFinder, describe, sentence
+from mmaudit.explain import TraitFinder, describe, explain_slices, sentence
 from mmaudit.metrics import Metric, as_metric
 from mmaudit.result import DETECTABLE_COLUMNS, AuditResult, candidate_frame, sample_columns
-from mmaudit.slicers import Portfolio
+from mmaudit.slicers import Portfolio, Slice
 from mmaudit.slicers._scores import Scorer
 
 __all__ = ["audit"]
@@ -117,22 +117,35 @@ def audit(
     one by one and together, rules and models of the errors take the place of the mixture, and candidates are tested
     on held-out patients.
     """
-    modalities = _check_arguments(
+    modalities = check_arguments(
         data, modalities, n_slices, alpha, fraction, n_refits, n_permutations, random_state, n_jobs
     )
     data.targets(threshold)  # a threshold that does not fit is told before any work
-    settings = _Settings(
+    settings = Settings(
         modalities, n_slices, alpha, threshold, as_metric(metric), fraction, n_refits, n_permutations, n_jobs
     )
     names = _check_encoders(encoders or {}, data)
     # They learned nothing from these data, so discovery and confirmation share nothing through them.
     embeddings = {modality: encoder.encode(data, modality) for modality, encoder in (encoders or {}).items()}
     data = data.with_embeddings(embeddings) if embeddings else data
-    return _run(data, settings, random_state, encoders=names, progress=progress)
+    by_image = (encoders or {}).get("image")
+    joint = by_image if by_image is not None and "report" in by_image.modalities else None
+    return run(data, settings, random_state, encoders=names, joint=joint, progress=progress)
 
 
 @dataclass(frozen=True)
-class _Settings:
+class Proposed:
+    """Candidates: their members among all samples, (n_samples, n_slices), and how stable they are."""
+
+    slices: Sequence[Slice]
+    membership: np.ndarray
+    stability: np.ndarray
+    n_tried: int
+    words: Sequence[str] | None = None  # what each is called; None: what describes it best
+
+
+@dataclass(frozen=True)
+class Settings:
     """The arguments of an audit that a repetition has too."""
 
     modalities: tuple[str, ...]
@@ -144,20 +157,28 @@ class _Settings:
     n_refits: int
     n_permutations: int
     n_jobs: int | None
+    explain: bool = True
 
 
-def _run(
+def run(
     data: AuditData,
-    how: _Settings,
+    how: Settings,
     random_state: int | np.random.RandomState | None,
     *,
     images: ImageTable | None = None,
     encoders: Mapping[str, str] | None = None,
+    joint: Any = None,
+    propose: Callable[..., Proposed] | None = None,
+    counted_beside: np.ndarray | None = None,
     progress: bool = False,
 ) -> AuditResult:
-    """Return the audit; `images`, where they were described before, are not read again. `encoders` are their names."""
+    """Return the audit; `images`, where they were described before, are not read again. `encoders` are their names.
+
+    `joint` is the encoder of the images, where it has a space for texts too.
+    `propose` gives the candidates, as `_discover` does; `counted_beside` are p-values of others in the correction.
+    """
     seconds = _Seconds()
-    seeds = check_random_state(random_state).randint(np.iinfo(np.int32).max, size=5)
+    seeds = check_random_state(random_state).randint(np.iinfo(np.int32).max, size=6)
     targets = data.targets(how.threshold)
     # One thread for linear algebra: on several, sums are rounded in another order, and the same seed would not give
     # the same slices on every machine. Fits are small; handing work from thread to thread costs more than it gains.
@@ -179,26 +200,16 @@ def _run(
             progress=progress,
         )
         seconds.mark("encode")
-        portfolio = Portfolio(
-            how.n_slices,
-            modalities=how.modalities,
-            labels=how.metric.labels,
-            min_patients=min_count,
-            random_state=seeds[2],
+        proposed = (propose or _discover)(
+            data, how, features, targets, discovery, min_count, seeds[2:4], seconds, progress
         )
-        seen, patient = features.take(discovery), data.patient_id[discovery]
-        seen_targets = [target.take(discovery) for target in targets]
-        portfolio.fit(seen, seen_targets, groups=patient)
-        seconds.mark("discover")
-        stability = _stability(portfolio, seen, seen_targets, patient, how.n_refits, seeds[3], progress)
-        seconds.mark("stability")
     messages = _retell(caught)
     if not data.has_patient_id:  # said aloud when the data were made
         messages.insert(0, NO_PATIENT_ID)
 
-    membership = portfolio.membership(features, targets)
+    slices, membership = proposed.slices, proposed.membership
     held_out = ~discovery
-    comparisons = [(found.target, found.label) for found in portfolio.slices_]
+    comparisons = [(found.target, found.label) for found in slices]
     numbers = confirm(
         membership[held_out] >= 0.5,
         comparisons,
@@ -207,11 +218,32 @@ def _run(
         metric=how.metric,
         alpha=how.alpha,
         n_permutations=how.n_permutations,
+        counted_beside=counted_beside,
         random_state=seeds[4],
     )
-    numbers["stability"] = stability
+    numbers["stability"] = proposed.stability
     seconds.mark("confirm")
-    candidates, traits = _describe(data, targets, portfolio, features, discovery, membership, numbers, how.metric)
+    explanations, verdicts = (
+        explain_slices(
+            data,
+            slices,
+            targets,
+            features,
+            membership,
+            discovery,
+            numbers["confirmed"].tolist(),
+            metric=how.metric,
+            alpha=how.alpha,
+            min_count=min_count,
+            n_permutations=how.n_permutations,
+            joint=joint,
+            random_state=seeds[5],
+        )
+        if how.explain
+        else ([], [])
+    )
+    seconds.mark("explain")
+    candidates, traits = _describe(data, targets, proposed, features, discovery, numbers, explanations, how.metric)
     if how.metric.name == "error_rate":
         detectable = _detectable(data.patient_id, held_out, targets, len(comparisons), how.alpha)
     else:
@@ -224,7 +256,7 @@ def _run(
         """Audit other predictions of the same cases, without refits."""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", AuditWarning)  # they were told before
-            return _run(other, replace(how, n_refits=0), seed, images=images)
+            return run(other, replace(how, n_refits=0, explain=False), seed, images=images, propose=propose)
 
     return AuditResult(
         candidates=candidates,
@@ -233,9 +265,11 @@ def _run(
         traits={k: [t.to_dict() for t in v] for k, v in traits.items()},
         rules={
             slice_id: found.rule.to_dict()
-            for slice_id, found in zip(candidates["slice_id"], portfolio.slices_, strict=True)
+            for slice_id, found in zip(candidates["slice_id"], slices, strict=True)
             if found.rule is not None
         },
+        explanations=dict(zip(candidates["slice_id"], explanations, strict=how.explain)),
+        verdicts={target.name: frame for target, frame in zip(targets, verdicts, strict=how.explain)},
         detectable=detectable,
         quarantine=_quarantine(data, images),
         data_summary=_summarise(data, targets, discovery, how.modalities, encoders or {}),
@@ -250,7 +284,7 @@ def _run(
             "n_refits": how.n_refits,
             "n_permutations": how.n_permutations,
             "random_state": int(random_state) if isinstance(random_state, (int, np.integer)) else None,
-            "n_tried_in_discovery": portfolio.n_tried_,
+            "n_tried_in_discovery": proposed.n_tried,
             "seconds": seconds.by_stage,
         },
         warnings=messages,
@@ -260,7 +294,25 @@ def _run(
     )
 
 
-def _check_arguments(
+def _discover(data, how, features, targets, discovery, min_count, seeds, seconds, progress) -> Proposed:
+    """Return the candidates that a search on the discovery samples finds."""
+    portfolio = Portfolio(
+        how.n_slices,
+        modalities=how.modalities,
+        labels=how.metric.labels,
+        min_patients=min_count,
+        random_state=seeds[0],
+    )
+    seen, patient = features.take(discovery), data.patient_id[discovery]
+    seen_targets = [target.take(discovery) for target in targets]
+    portfolio.fit(seen, seen_targets, groups=patient)
+    seconds.mark("discover")
+    stability = _stability(portfolio, seen, seen_targets, patient, how.n_refits, seeds[1], progress)
+    seconds.mark("stability")
+    return Proposed(portfolio.slices_, portfolio.membership(features, targets), stability, portfolio.n_tried_)
+
+
+def check_arguments(
     data, modalities, n_slices, alpha, fraction, n_refits, n_permutations, random_state, n_jobs
 ) -> tuple[str, ...]:
     if not isinstance(data, AuditData):
@@ -438,7 +490,7 @@ def _compared(target: Target, label: int | None) -> np.ndarray:
     return target.y_true >= 0 if label is None else target.y_true == label
 
 
-def _describe(data, targets, portfolio, features, discovery, membership, numbers, metric):
+def _describe(data, targets, proposed, features, discovery, numbers, explanations, metric):
     """Return the candidates, one row a slice, and the traits of each."""
     finder = TraitFinder(features.take(discovery).table, features.kinds)
     patient = np.unique(data.patient_id[discovery].astype(str), return_inverse=True)[1]
@@ -447,13 +499,14 @@ def _describe(data, targets, portfolio, features, discovery, membership, numbers
     # and the one said: the same failure, told once.
     told = np.zeros((1 if data.kind == "multiclass" else len(targets), int((~discovery).sum())), dtype=bool)
     rows, traits = [], {}
-    for k, found in enumerate(portfolio.slices_):
+    membership = proposed.membership
+    for k, found in enumerate(proposed.slices):
         slice_id = f"s{k + 1:02d}"
         target = targets[found.target]
         inside = membership[discovery, k] >= 0.5
         traits[slice_id] = finder.find(inside, _compared(seen[found.target], found.label))
         part = _numbers_of_part(inside, found.label, seen[found.target], patient, metric)
-        description = describe(found.rule, traits[slice_id], found.modality)
+        description = proposed.words[k] if proposed.words else describe(found.rule, traits[slice_id], found.modality)
         in_confirmation = numbers.iloc[k].to_dict()
         held_out = membership[~discovery, k] >= 0.5
         wrong = held_out & target.error[~discovery]
@@ -461,6 +514,8 @@ def _describe(data, targets, portfolio, features, discovery, membership, numbers
         in_confirmation["already_told"] = float(told_here[wrong].mean()) if wrong.any() else np.nan
         if in_confirmation["confirmed"]:
             told_here |= held_out
+        judged = explanations[k]["triage"] if explanations else None
+        noise = bool(judged and in_confirmation["confirmed"] and judged["label_noise"]["label_noise"])
         rows.append(
             {
                 "slice_id": slice_id,
@@ -468,7 +523,7 @@ def _describe(data, targets, portfolio, features, discovery, membership, numbers
                 "rule": "" if found.rule is None else str(found.rule),
                 "target": target.name,
                 "label": "" if found.label is None else str(found.label),
-                "error_type": ERROR_TYPES[found.label],
+                "error_type": "label_noise" if noise else ERROR_TYPES[found.label],
                 "modality": found.modality,
                 "slicer": found.slicer,
                 "sentence": sentence(
@@ -479,6 +534,7 @@ def _describe(data, targets, portfolio, features, discovery, membership, numbers
                     kind=data.kind,
                     metric=metric.name,
                     greater_is_better=metric.greater_is_better,
+                    wrong_labels=judged["label_noise"]["share"] if judged and noise else None,
                 ),
                 **in_confirmation,
                 **{f"discovery_{name}": value for name, value in part.items()},

@@ -28,6 +28,11 @@ class InputError(ValueError):
         super().__init__(four_parts(argument, expected, got, action))
         self.argument = argument
 
+    def under(self, before: str, after: str) -> InputError:
+        """Return the same error with the argument under the name that the caller knows."""
+        argument = self.argument.replace(before, after, 1)
+        return _rebuild(type(self), argument + str(self).removeprefix(self.argument), argument)
+
     def __reduce__(self):
         return _rebuild, (type(self), str(self), self.argument)
 

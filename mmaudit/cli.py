@@ -1,4 +1,4 @@
-"""The command line: `mmaudit audit`, `benchmark`, `cache`, `demo`, `lab`, `phantom` and `train-clip`.
+"""The command line: `mmaudit apply-rules`, `audit`, `benchmark`, `cache`, `demo`, `lab`, `phantom` and `train-clip`.
 
 The only module that prints. Every command is a function that takes the parsed arguments and returns an exit code;
 `main` turns what goes wrong into a message and a code, in one place. pandas and the rest are imported inside the
@@ -26,9 +26,10 @@ from mmaudit import __version__
 from mmaudit._errors import AuditWarning, InputError, MissingExtraError, UnknownKeywordError, nearest
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
 
-    from mmaudit.data import AuditData
+    from mmaudit.data import AuditData, Target
     from mmaudit.encoders._pretrained import PretrainedEncoder
     from mmaudit.result import AuditResult
 
@@ -43,6 +44,7 @@ DEMO_IMAGE_PX = 112  # its report shows films smaller than that, and smaller fil
 # What a Python argument is called on the command line, so that a message names what was typed.
 OPTIONS = {
     "df": "TABLE",
+    "rules": "RULES",
     "label": "--label",
     "y_proba": "--proba",
     "patient_id": "--patient",
@@ -148,33 +150,9 @@ def _audit(args: argparse.Namespace) -> int:
         )
         if spec is not None
     }
-    table = read_table(args.table, text_columns=(args.patient, args.id, args.image, args.report))
-    labels, probas = _columns(args.label, table), _columns(args.proba, table)
-    if not probas:
-        raise InputError("y_proba", "a column, or several", "nothing", "Separate with commas.")
-    classes = _listed(args.classes) or None
-    if classes and (len(labels) > 1 or len(probas) == 1):
-        raise InputError(
-            "label_name",
-            "one --label of classes, and a column of --proba for each",
-            f"{len(labels)} of --label and {len(probas)} of --proba",
-            "Leave --classes out, or name the column of each class.",
-        )
-    data = mma.AuditData.from_frame(
-        table,
-        label=labels,
-        y_proba=probas,
-        label_name=classes,
-        patient_id=args.patient,
-        sample_id=args.id,
-        image=args.image,
-        image_root=args.image_root,
-        report=args.report,
-        metadata=_listed(args.metadata),
-        name=_stem(args.table),
-    )
+    table = _table(args)
     result = mma.audit(
-        data,
+        _cases(args, table, _listed(args.metadata)),
         modalities=modalities,
         n_slices=args.n_slices,
         alpha=args.alpha,
@@ -185,6 +163,37 @@ def _audit(args: argparse.Namespace) -> int:
         progress=not args.quiet,
     )
     _write(result, out, overwrite=args.overwrite)
+    return DONE
+
+
+def _apply_rules(args: argparse.Namespace) -> int:
+    out = Path(args.out).expanduser()
+    if out.is_dir() or (out.exists() and not args.overwrite):
+        got = f"{args.out!r}, which is {'a folder' if out.is_dir() else 'there'}"
+        raise InputError("out", "the name of a new file", got, "Give another name, or --overwrite.")
+    _check_writable(out.parent)
+    if (args.label is None) != (args.proba is None):
+        raise InputError("label", "--label and --proba, or neither", "one of them", "Leave it out, or add the other.")
+
+    from mmaudit.result import _replacing
+    from mmaudit.rules import apply_rules, load_rules, metadata_columns
+
+    document = load_rules(args.rules)
+    table = _table(args)
+    # Unless they are named, the columns that the rules speak of.
+    metadata = _listed(args.metadata) or [c for c in metadata_columns(document) if c in table.columns]
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "patient_id:", AuditWarning)  # no patient is counted here
+        data = _unlabelled_cases(args, table, metadata) if args.label is None else _cases(args, table, metadata)
+    selected = apply_rules(document, data)
+    ids = table.index if args.id is None else table[args.id]
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with _replacing(out) as partial:
+        selected.set_axis(ids, axis=0).astype(int).to_csv(partial, index_label="sample_id")
+    targets = [] if args.label is None else data.targets(args.threshold)
+    for rule in selected.attrs["rules"]:
+        print(_selected_in_words(rule, selected[rule["slice_id"]].to_numpy(), targets))
+    print(f"\nWhich samples each rule selects is in {out}, one column a rule.")
     return DONE
 
 
@@ -433,6 +442,56 @@ def read_table(path: str | Path, *, text_columns: Sequence[str | None] = ()) -> 
     return table.reset_index(drop=table.index.names == [None])
 
 
+def _table(args: argparse.Namespace) -> pd.DataFrame:
+    return read_table(args.table, text_columns=(args.patient, args.id, args.image, args.report))
+
+
+def _cases(args: argparse.Namespace, table: pd.DataFrame, metadata: Sequence[str]) -> AuditData:
+    """Return the cases of a table, in the columns that the options name."""
+    labels, probas = _columns(args.label, table), _columns(args.proba, table)
+    if not probas:
+        raise InputError("y_proba", "a column, or several", "nothing", "Separate with commas.")
+    classes = _listed(args.classes) or None
+    if classes and (len(labels) > 1 or len(probas) == 1):
+        raise InputError(
+            "label_name",
+            "one --label of classes, and a column of --proba for each",
+            f"{len(labels)} of --label and {len(probas)} of --proba",
+            "Leave --classes out, or name the column of each class.",
+        )
+    return _from_frame(
+        args,
+        table,
+        label=labels,
+        y_proba=probas,
+        label_name=classes,
+        patient_id=args.patient,
+        sample_id=args.id,
+        metadata=metadata,
+    )
+
+
+def _unlabelled_cases(args: argparse.Namespace, table: pd.DataFrame, metadata: Sequence[str]) -> AuditData:
+    """Return cases of a table without labels; those that they have mean nothing."""
+    import numpy as np
+    import pandas as pd
+
+    # Cases have both labels, even if they are one: the last row is taken twice for that, and dropped again.
+    twice = pd.concat([table, table.tail(1)], ignore_index=True)
+    label = "-".join(["no label", *map(str, table.columns)])  # a name that no column has
+    twice[label] = (np.arange(len(twice)) == len(table)).astype(int)
+    data = _from_frame(args, twice, label=label, patient_id=label, metadata=metadata)
+    return data.subset(np.arange(len(table)))
+
+
+def _from_frame(args: argparse.Namespace, table: pd.DataFrame, **roles: Any) -> AuditData:
+    from mmaudit.data import AuditData
+
+    return AuditData.from_frame(
+        table, image=args.image, image_root=args.image_root, report=args.report, name=_stem(args.table), **roles
+    )
+
+
 def _encoder(modality: str, spec: str, column: str | None, args: argparse.Namespace) -> PretrainedEncoder:
     """Return the encoder that `spec` names, before the table is read: its model is on this machine, or may be fetched.
 
@@ -564,6 +623,24 @@ def _clip_figures(test: dict[str, Any]) -> str:
     return "\n".join([heads[0], *lines[:2], heads[1], *lines[2:]])
 
 
+def _selected_in_words(rule: dict[str, Any], inside: np.ndarray, targets: Sequence[Target]) -> str:
+    """Return how many samples a rule selects and, where it can be known, how often the classifier is wrong there."""
+    words = f"{rule['slice_id']}  {inside.sum():,} of {len(inside):,} samples: {rule['description']}"
+    words += "" if rule["confirmed"] else " (not confirmed)"
+    target = next((t for t in targets if t.name == rule["target"]), targets[0] if len(targets) == 1 else None)
+    if target is None:
+        return words
+
+    from mmaudit.confirm import slice_metrics
+
+    n, _, _, within, without, _ = slice_metrics(inside, rule["label"], target, target.y_true)
+    who = {0: f" without {target.name}", 1: f" with {target.name}", None: ""}[rule["label"]]
+    if within != within:
+        return f"{words}\n     of the {n:,} samples{who} or of the others there are too few to compare errors"
+    others = f"{100 * without:.0f} % of the others" + (" at the same mix of labels" if rule["label"] is None else "")
+    return f"{words}\n     wrong on {100 * within:.0f} % of its {n:,} samples{who}, against {others}"
+
+
 def _listed(text: str | None) -> list[str]:
     return [part.strip() for part in (text or "").split(",") if part.strip()]
 
@@ -599,7 +676,7 @@ def _as_options(message: str, command: str) -> str:
     """Return a message that begins with an argument's Python name with the name it has on the command line."""
     message = message.replace("allow_download=True", "--allow-download")
     argument, colon, rest = message.partition(":")
-    out = {"lab": "FOLDER", "audit": "--out", "demo": "--out"}.get(command, "OUT")
+    out = {"lab": "FOLDER", "audit": "--out", "demo": "--out", "apply-rules": "--out"}.get(command, "OUT")
     option = (OPTIONS | {"out": out}).get(argument.partition("[")[0])
     return message if option is None else option + colon + rest
 
@@ -670,6 +747,32 @@ class _Parser(argparse.ArgumentParser):
         return parsed
 
 
+def _add_reading_options(command: _Parser, *, labelled: bool) -> None:
+    """Add what says where the cases are in a table; labels and probabilities must be named if it is `labelled`."""
+    command.add_argument("table", metavar="TABLE", help="a .csv, .csv.gz, .tsv or .parquet file, one row a sample")
+    command.add_argument(
+        "--label",
+        required=labelled,
+        metavar="A[,B]",
+        help="labels, 0 or 1; several columns are several labels, empty where one is not known",
+    )
+    command.add_argument(
+        "--proba",
+        required=labelled,
+        metavar="A[,B]",
+        help="predicted probability of label 1, in [0, 1]; of each label; or of each class",
+    )
+    command.add_argument("--classes", metavar="A,B,C", help="what the classes 0, 1, 2, ... of --label are called")
+    command.add_argument("--patient", metavar="COLUMN", help="which samples belong to one patient; give it if you can")
+    command.add_argument("--id", metavar="COLUMN", help="unique names of the samples (default: the number of the row)")
+    command.add_argument("--image", metavar="COLUMN", help="paths of images")
+    command.add_argument(
+        "--image-root", metavar="DIR", help="folder, .zip file or URL that all images lie in; paths are relative to it"
+    )
+    command.add_argument("--report", metavar="COLUMN", help="report texts")
+    command.add_argument("--metadata", metavar="A,B,C", help="columns of metadata, separated by commas")
+
+
 def _parser(given: Sequence[str]) -> _Parser:
     top = _Parser(
         prog="mmaudit",
@@ -720,31 +823,11 @@ what comes out:
   candidates.csv      all slices that were tried, since all of them count
   membership.parquet  how strongly each sample belongs to each slice
   result.json         the same for mmaudit.load_result()
+  rules.json          slices that can be said as rules, for 'mmaudit apply-rules' and mmaudit.apply_rules()
 
 {EXIT_CODES}""",
     )
-    audit.add_argument("table", metavar="TABLE", help="a .csv, .csv.gz, .tsv or .parquet file, one row a sample")
-    audit.add_argument(
-        "--label",
-        required=True,
-        metavar="A[,B]",
-        help="labels, 0 or 1; several columns are several labels, empty where one is not known",
-    )
-    audit.add_argument(
-        "--proba",
-        required=True,
-        metavar="A[,B]",
-        help="predicted probability of label 1, in [0, 1]; of each label; or of each class",
-    )
-    audit.add_argument("--classes", metavar="A,B,C", help="what the classes 0, 1, 2, ... of --label are called")
-    audit.add_argument("--patient", metavar="COLUMN", help="which samples belong to one patient; give it if you can")
-    audit.add_argument("--id", metavar="COLUMN", help="unique names of the samples (default: the number of the row)")
-    audit.add_argument("--image", metavar="COLUMN", help="paths of images")
-    audit.add_argument(
-        "--image-root", metavar="DIR", help="folder, .zip file or URL that all images lie in; paths are relative to it"
-    )
-    audit.add_argument("--report", metavar="COLUMN", help="report texts")
-    audit.add_argument("--metadata", metavar="A,B,C", help="columns of metadata, separated by commas")
+    _add_reading_options(audit, labelled=True)
     audit.add_argument("--image-encoder", metavar="SPEC", help="network that embeds images (default: none is needed)")
     audit.add_argument("--report-encoder", metavar="SPEC", help="network that embeds reports (default: none is needed)")
     audit.add_argument("--allow-download", action="store_true", help="fetch a network that is not on this machine")
@@ -771,6 +854,33 @@ what comes out:
     audit.add_argument("--quiet", action="store_true", help="no progress bars")
     audit.add_argument("--overwrite", action="store_true", help="replace an earlier audit in --out")
 
+    rules = add(
+        "apply-rules",
+        _apply_rules,
+        "find the subgroups of an audit in other cases",
+        description="""\
+Says which cases of a table the rules of an audit select. RULES is the file rules.json; TABLE has the columns, the
+images or the reports that the rules speak of. With labels and probabilities, says how often the classifier is wrong
+there and elsewhere. Those numbers are no test: what is confirmed, an audit confirms.""",
+        epilog=f"""\
+examples:
+  mmaudit apply-rules effusion-audit/rules.json new-cases.csv --report report
+  mmaudit apply-rules effusion-audit/rules.json new-cases.csv --label effusion --proba p_effusion --id image \\
+      --image path --image-root films --report report --out subgroups.csv
+
+what comes out:
+  a line a rule, and a table: sample_id, and a column a rule with 1 for the samples that it selects
+
+{EXIT_CODES}""",
+    )
+    rules.add_argument("rules", metavar="RULES", help="rules.json of an audit")
+    _add_reading_options(rules, labelled=False)
+    rules.add_argument(
+        "--threshold", type=float, default=0.5, metavar="T", help="probability from which 1 is predicted (default: 0.5)"
+    )
+    rules.add_argument("--out", default="subgroups.csv", metavar="FILE", help="table to write (default: subgroups.csv)")
+    rules.add_argument("--overwrite", action="store_true", help="replace the file --out")
+
     demo = add(
         "demo",
         _demo,
@@ -783,7 +893,7 @@ example:
   mmaudit demo --out demo-audit
 
 what comes out:
-  the findings as sentences, and the same five files as from 'mmaudit audit'
+  the findings as sentences, and the same six files as from 'mmaudit audit'
 
 {EXIT_CODES}""",
     )

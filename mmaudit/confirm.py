@@ -42,6 +42,7 @@ def confirm(
     alpha: float = 0.05,
     n_permutations: int = 4999,
     n_bootstraps: int = 2000,
+    counted_beside: np.ndarray | None = None,
     random_state=None,
 ) -> pd.DataFrame:
     """Return what the confirmation samples say about each candidate, one row a candidate, in their order.
@@ -64,6 +65,8 @@ def confirm(
     n_permutations, n_bootstraps : int
         Resamples; the smallest p-value is 2 / (n_permutations + 1). At most 999 and 1,000 for AUROC, calibration error
         and functions; intervals of error rate, sensitivity and specificity need none.
+    counted_beside : ndarray of float in [0, 1], or None
+        p-values of other candidates that count in the correction. None: there are none.
     random_state : int, RandomState or None
         Seed. None: another each time.
 
@@ -89,7 +92,8 @@ def confirm(
     _check_comparisons(comparisons, inside.shape[1], len(targets))
     frame = _numbers(inside, comparisons, targets, patient_id, metric, alpha, n_permutations, n_bootstraps, rng)
     frame["p_value"] = frame["p_value"].fillna(1.0)
-    frame["q_value"] = false_discovery_control(frame["p_value"]) if len(frame) else np.empty(0)
+    every = np.concatenate([frame["p_value"], [] if counted_beside is None else counted_beside])
+    frame["q_value"] = false_discovery_control(every)[: len(frame)] if len(frame) else np.empty(0)
     beyond = np.where(metric.greater_is_better, frame["ci_high"] < 0, frame["ci_low"] > 0)
     frame["confirmed"] = (frame["q_value"] <= alpha) & (metric.worse * frame["gap"] > 0) & beyond
     return frame

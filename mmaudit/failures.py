@@ -8,7 +8,6 @@ held-out patients whose samples nobody has touched. Nothing is done to predictio
 from __future__ import annotations
 
 import math
-import re
 import textwrap
 import warnings
 from collections.abc import Mapping
@@ -19,11 +18,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from pandas.api import types as pandas_types
 from sklearn.utils import check_random_state
 
 from mmaudit._errors import AuditWarning, ImageReadError, InputError, check_keywords, four_parts, nearest
 from mmaudit.data import AuditData, check_binary, check_proba
+from mmaudit.selection import is_number, select
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -35,7 +34,6 @@ KINDS = ("correlation", "rare", "noisy")
 OPTIONS = {"strength": ("correlation", 0.95), "share": ("rare", 0.01), "rate": ("noisy", 0.75)}  # kind, default
 LEAST_PER_LABEL = 10  # training samples of each label; fewer teach a classifier nothing
 FEW = 10  # samples of the planted slice; the failure shows on fewer, but cannot be measured
-MOST_VALUES_SHOWN = 12  # of a metadata column; one with more may hold names
 ERROR_TYPES = ("false_positive", "false_negative")  # by the label on which they are made
 TAKES_PREDICTIONS = ("classifier", "planted failures")  # entries of a data card that speak of predictions
 
@@ -189,7 +187,7 @@ class FailureScenario:
         >>> all_called_0.loc["false_negative", ["error_inside", "error_outside", "ratio"]].tolist()
         [1.0, 1.0, 1.0]
         """
-        if not _is_number(threshold) or not 0 < threshold < 1:
+        if not is_number(threshold) or not 0 < threshold < 1:
             raise InputError("threshold", "a number between 0 and 1", f"{threshold!r}", "Use 0.5.")
         if not isinstance(n_bootstraps, (int, np.integer)) or isinstance(n_bootstraps, bool) or n_bootstraps < 100:
             raise InputError("n_bootstraps", "a whole number from 100 up", f"{n_bootstraps!r}", "Use 2000.")
@@ -347,11 +345,11 @@ def inject(
         raise TypeError(four_parts("data", "AuditData", got, "Make it with AuditData.from_frame(...) or a loader."))
     check_binary(data, "planting a failure")
     amount = _check_options(kind, label, {"strength": strength, "share": share, "rate": rate})
-    if not _is_number(test_fraction) or not 0 < test_fraction < 1:
+    if not is_number(test_fraction) or not 0 < test_fraction < 1:
         raise InputError("test_fraction", "a number between 0 and 1", f"{test_fraction!r}", "Use 0.5.")
     rng = _check_seed(random_state)
     label = None if label is None else int(label)
-    subgroup, words = _select(data, where)
+    subgroup, words = select(data, where)
     y = np.array(data.y_true)
     if kind == "correlation":
         planted = subgroup == (y != label)  # with the label that does not go with it
@@ -405,11 +403,6 @@ def inject(
 # --- Checks -----------------------------------------------------------------------------------------------------
 
 
-def _is_number(value: Any) -> bool:
-    number = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
-    return number and math.isfinite(value)
-
-
 def _check_options(kind: Any, label: Any, given: Mapping[str, Any]) -> float:
     """Return `strength`, `share` or `rate`, whichever belongs to the kind."""
     if not isinstance(kind, str) or kind not in KINDS:
@@ -439,7 +432,7 @@ def _check_options(kind: Any, label: Any, given: Mapping[str, Any]) -> float:
         "rate": ("a number above 0 and up to 1", lambda v: 0 < v <= 1),
     }
     expected, holds = within[own]
-    if not _is_number(value) or not holds(value):
+    if not is_number(value) or not holds(value):
         raise InputError(own, expected, f"{value!r}", f"Leave it out for {OPTIONS[own][1]}.")
     return float(value)
 
@@ -451,7 +444,7 @@ def _check_seed(random_state: Any) -> np.random.RandomState:
         raise InputError(
             "random_state",
             "a whole number from 0 to 4294967295, a RandomState or None",
-            repr(random_state) if _is_number(random_state) else type(random_state).__name__,
+            repr(random_state) if is_number(random_state) else type(random_state).__name__,
             "Use 0.",
         ) from None
 
@@ -511,144 +504,6 @@ def _warn_few(n_test: int, n_taught: int | None) -> None:
             "Choose a larger one, or more data.",
         )
         warnings.warn(message, AuditWarning, stacklevel=4)
-
-
-# --- The subgroup -----------------------------------------------------------------------------------------------
-
-
-def _select(data: AuditData, where: Any) -> tuple[np.ndarray, str]:
-    """Return the mask of the subgroup, shape (n_samples,), and words that go after "samples with"."""
-    if isinstance(where, Mapping):
-        chosen, words = _by_columns(data, where)
-    elif isinstance(where, str):
-        chosen, words = _by_report(data, where), f"a report that matches {where!r}"
-    else:
-        chosen, words = _by_mask(data, where), "a mark in the given mask"
-    n = int(chosen.sum())
-    if n in (0, data.n_samples):
-        raise InputError(
-            "where",
-            "a subgroup of the samples",
-            f"{'none' if n == 0 else 'all'} of the {data.n_samples:,} samples (with {words})",
-            "Widen the selection." if n == 0 else "Narrow the selection: a failure everywhere is no slice.",
-        )
-    return chosen, words
-
-
-def _by_columns(data: AuditData, where: Mapping[str, Any]) -> tuple[np.ndarray, str]:
-    if not where:
-        raise InputError("where", "at least one column", "an empty mapping", "Write where={'view': 'AP'}.")
-    metadata, attributes = data.metadata, data.attributes
-    chosen, words = np.ones(data.n_samples, dtype=bool), []
-    for column, wanted in where.items():
-        table = metadata if column in metadata.columns else attributes
-        if column not in table.columns:
-            known = [*metadata.columns, *(c for c in attributes.columns if c not in metadata.columns)]
-            listed = ", ".join(map(str, known[:MOST_VALUES_SHOWN])) + (" ..." if len(known) > MOST_VALUES_SHOWN else "")
-            raise InputError(
-                "where",
-                "columns of data.metadata or data.attributes",
-                f"{column!r}, which neither has",
-                f"They have: {listed or 'none'}.{nearest(str(column), map(str, known))}",
-            )
-        argument = f"where[{column!r}]"
-        if isinstance(wanted, tuple):
-            mask, phrase = _in_range(table[column], argument, wanted)
-        else:
-            mask, phrase = _among(table[column], argument, wanted, is_metadata=table is metadata)
-        chosen &= mask
-        bracket = len(where) > 1 and " or " in phrase
-        words.append(f"({column} {phrase})" if bracket else f"{column} {phrase}")
-    return chosen, " and ".join(words)
-
-
-def _in_range(values: pd.Series, argument: str, wanted: tuple) -> tuple[np.ndarray, str]:
-    if pandas_types.is_bool_dtype(values) or not pandas_types.is_numeric_dtype(values):
-        raise InputError(
-            argument, "a value or a list of values", "a tuple, for a column without numbers", "Write a list: [...]."
-        )
-    if len(wanted) != 2 or not all(end is None or _is_number(end) for end in wanted) or wanted == (None, None):
-        raise InputError(
-            argument, "(low, high), numbers with None for an open end", f"{wanted!r}", "Write (60, None) or (18, 40)."
-        )
-    low, high = wanted
-    if low is not None and high is not None and low > high:
-        raise InputError(argument, "low up to high", f"{wanted!r}", "Change them round.")
-    numbers = values.to_numpy(dtype=float, na_value=np.nan)
-    mask = np.isfinite(numbers)
-    if low is not None:
-        mask &= numbers >= low
-    if high is not None:
-        mask &= numbers <= high
-    if low is None:
-        return mask, f"up to {high:g}"
-    return mask, f"from {low:g}" + ("" if high is None else f" to {high:g}")
-
-
-def _among(values: pd.Series, argument: str, wanted: Any, *, is_metadata: bool) -> tuple[np.ndarray, str]:
-    if isinstance(wanted, (set, frozenset)):
-        wanted = sorted(wanted, key=str)  # the same words in every run
-    options = list(wanted) if isinstance(wanted, (list, np.ndarray, pd.Series, pd.Index)) else [wanted]
-    if not options:
-        raise InputError(argument, "a value or a list of values", "an empty list", "Name at least one.")
-    for option in options:
-        if not pandas_types.is_hashable(option) or pd.isna(option):
-            got = "a missing value" if pandas_types.is_hashable(option) else f"a {type(option).__name__}"
-            raise InputError(argument, "values such as 'AP' or 3", got, "Give a mask of bool for such a selection.")
-    present = values.dropna()
-    if not pandas_types.is_bool_dtype(values) and present.isin(["yes", "no"]).all():
-        # Yes-or-no metadata were given as bool, and are asked for as bool.
-        options = [{True: "yes", False: "no"}[bool(o)] if isinstance(o, (bool, np.bool_)) else o for o in options]
-    for option in options:
-        if not present.isin([option]).any():
-            shown, hint = "See data.attributes for its values.", ""
-            if is_metadata and pandas_types.is_numeric_dtype(values):
-                shown = "See data.metadata for its values, or give a range (low, high)."
-            elif is_metadata:
-                kinds = sorted(map(str, present.unique()))
-                many = len(kinds) > MOST_VALUES_SHOWN
-                shown = f"It has {len(kinds):,} values." if many else f"It has: {', '.join(kinds)}."
-                hint = "" if many else nearest(str(option), kinds)
-            raise InputError(argument, "values that the column has", f"{option!r}, which never occurs", shown + hint)
-    named = [("yes" if o else "no") if isinstance(o, (bool, np.bool_)) else str(o) for o in options]
-    return values.isin(options).to_numpy(dtype=bool), f"= {' or '.join(named)}"
-
-
-def _by_report(data: AuditData, where: str) -> np.ndarray:
-    if data.reports is None:
-        raise InputError("where", "a mapping or a mask for data without reports", "a str", "Write {'column': value}.")
-    try:
-        pattern = re.compile(where, re.IGNORECASE)
-    except re.error as error:
-        raise InputError(
-            "where", "a regular expression", f"{where!r}: {error}", "Escape it with re.escape if it is plain text."
-        ) from None
-    return np.array([pattern.search(report) is not None for report in data.reports], dtype=bool)
-
-
-def _by_mask(data: AuditData, where: Any) -> np.ndarray:
-    if isinstance(where, pd.Series) and not where.index.equals(data.sample_id):
-        if where.index.is_unique and len(where) == data.n_samples and where.index.isin(data.sample_id).all():
-            where = where.loc[data.sample_id]
-        elif not where.index.equals(pd.RangeIndex(len(where))):
-            raise InputError(
-                "where", "a Series indexed by data.sample_id", "another index", "Give where.to_numpy() if in order."
-            )
-    try:
-        mask = np.asarray(where)
-        if mask.dtype == object and mask.ndim == 1:
-            mask = np.asarray(mask.tolist())  # bool kept as objects is bool again
-        got = f"{mask.dtype}, shape {mask.shape}"
-    except ValueError:  # lists of different lengths
-        mask, got = np.empty(0), "other things than bool"
-    if mask.dtype != bool or mask.shape != (data.n_samples,):
-        raise InputError(
-            "where",
-            f"a mapping, a report pattern or a mask of bool of shape ({data.n_samples},)",
-            f"{type(where).__name__} of {got}",
-            "Write {'column': value}, or build the mask from data.metadata.",
-        )
-    return mask.copy()
 
 
 # --- What is done to the training samples -------------------------------------------------------------------------

@@ -22,6 +22,8 @@ from mmaudit.null_control import NullControl, null_control
 
 if TYPE_CHECKING:
     from mmaudit.data import AuditData
+    from mmaudit.explain import Difference, Explanation
+    from mmaudit.report import SliceCard
 
 __all__ = ["COLUMNS", "AuditResult", "candidate_frame", "load_result"]
 
@@ -61,6 +63,7 @@ SAMPLE_COLUMNS = ("y_true", "y_proba", "wrong")
 SCHEMA = 2
 INLINE_CELLS = 20_000  # a larger membership goes to a parquet file beside the JSON
 MEMBERS_SHOWN = 12
+MOST_VERDICTS = 20_000  # of samples with a doubtful label or a wrong answer, that a saved result keeps
 REPEATS = 0.5  # share of its errors in slices above, from which a finding says the same in other words
 TARGETS_SAID = 6  # in one sentence; tables have them all
 
@@ -89,6 +92,8 @@ class AuditResult:
         What sets each slice apart on discovery samples: phrase, kind, share_inside, share_outside.
     rules : dict of slice_id to list of dict
         Rules as column, operator and value, for slices that have one.
+    explanations : dict of slice_id to dict
+        What each slice is, and how well that holds on confirmation patients; see `explain`.
     detectable : DataFrame with columns target, label, n_patients, share, gap
         Smallest gap that would have been confirmed with 80 % power, by slice size, among cases with the label or class
         `target` (1) and without it (0). Empty where another metric than the error rate was compared.
@@ -112,6 +117,8 @@ class AuditResult:
         data_summary: Mapping[str, Any],
         settings: Mapping[str, Any],
         warnings: Sequence[str],
+        explanations: Mapping[str, dict] | None = None,
+        verdicts: Mapping[str, pd.DataFrame] | None = None,
         thumbnails: Sequence[bytes | None] | None = None,
         repeat: Callable[[AuditData, int], AuditResult] | None = None,
         data: AuditData | None = None,
@@ -121,6 +128,8 @@ class AuditResult:
         self.samples = samples
         self.traits = dict(traits)
         self.rules = dict(rules)
+        self.explanations = dict(explanations or {})
+        self._verdicts = dict(verdicts or {})
         self.detectable = detectable
         self.quarantine = quarantine
         self.data_summary = dict(data_summary)
@@ -197,14 +206,226 @@ class AuditResult:
         InputError
             If there is no such slice.
         """
-        if slice_id not in self.membership.columns:
-            raise InputError("slice_id", "one of result.candidates['slice_id']", f"{slice_id!r}", "Check its spelling.")
+        self._check_slice(slice_id)
         strength = self.membership[slice_id].to_numpy()
         table = self._samples_of(slice_id).assign(membership=strength)
         distance = np.abs(table["y_proba"] - table["y_true"]).to_numpy()
         order = np.lexsort((-distance, ~table["wrong"].to_numpy(dtype=bool), -strength.round(2)))
         order = order[strength[order] >= 0.5][:most]
         return table.iloc[order][["membership", "part", "y_true", "y_proba", "wrong"]]
+
+    def explain(self, slice_id: str) -> Explanation:
+        """Return what a slice is, in rules, report terms and members to look at, and whether that holds.
+
+        Each explanation was learned on discovery patients and is measured on the others: how well what it says picks
+        the slice, and whether the classifier is worse there.
+
+        Parameters
+        ----------
+        slice_id : str
+            One of `candidates["slice_id"]`.
+
+        Raises
+        ------
+        InputError
+            If there is no such slice, or it was not explained (a result of an earlier version, or of a null control).
+        """
+        from mmaudit.explain import Explanation
+
+        self._check_slice(slice_id)
+        if slice_id not in self.explanations:
+            raise InputError("slice_id", "a slice that was explained", "one that was not", "Audit the data again.")
+        return Explanation(slice_id, self.explanations[slice_id])
+
+    def triage(self, slice_id: str) -> pd.DataFrame:
+        """Return the members of a slice whose label is doubtful or that the classifier gets wrong, most doubtful first.
+
+        Parameters
+        ----------
+        slice_id : str
+            One of `candidates["slice_id"]`.
+
+        Returns
+        -------
+        DataFrame indexed by sample id
+            `part`, and what `mmaudit.explain.triage` says: `verdict` ("label_error", "model_error", "ambiguous"),
+            `score`, `because` and the evidence.
+
+        Raises
+        ------
+        InputError
+            If there is no such slice, or the result holds no verdicts.
+        """
+        self._check_slice(slice_id)
+        frame = self._verdict_frame(self.candidates.loc[self.candidates["slice_id"] == slice_id, "target"].iloc[0])
+        members = self.membership.index[self.membership[slice_id] >= 0.5]
+        frame = frame[frame.index.isin(members)]
+        part = self.samples["part"].reindex(frame.index)
+        return frame.assign(part=part)[["part", *frame.columns]].sort_values("score", ascending=False, kind="stable")
+
+    def review_queue(self, *, target: str | None = None, most: int = 50, one_per_patient: bool = True) -> pd.DataFrame:
+        """Return the samples that a reader should look at, the one whose label is most likely wrong first.
+
+        Parameters
+        ----------
+        target : str or None
+            One of the labels or classes. None: the only one, or the first.
+        most : int
+            Samples at most.
+        one_per_patient : bool
+            Only the first sample of each patient.
+
+        Returns
+        -------
+        DataFrame indexed by sample id
+            See `mmaudit.explain.review_queue`.
+
+        Raises
+        ------
+        InputError
+            An unknown target, or a result that holds no verdicts.
+        """
+        from mmaudit.explain import review_queue
+
+        return review_queue(self._verdict_frame(target), most=most, one_per_patient=one_per_patient)
+
+    def save_rules(self, path: str | Path) -> Path:
+        """Write the slices that can be said as rules or report terms, as JSON that `mmaudit.apply_rules` runs.
+
+        Parameters
+        ----------
+        path : path
+            Such as "rules.json".
+
+        Raises
+        ------
+        InputError
+            If the folder it is to lie in does not exist.
+        """
+        from mmaudit.rules import save_rules
+
+        return save_rules(path, self._rules_document())
+
+    def _rules_document(self) -> dict[str, Any]:
+        from mmaudit.rules import rules_document, rules_of
+
+        return rules_document(
+            rules_of(self.candidates, self.rules, self.explanations),
+            data=self._data,
+            label=str(self.data_summary.get("label_name", "")),
+        )
+
+    def _verdict_frame(self, target: str | None) -> pd.DataFrame:
+        if not self._verdicts:
+            raise InputError("result", "one with verdicts on its samples", "one without", "Audit the data again.")
+        name = next(iter(self._verdicts)) if target is None else target
+        if name not in self._verdicts:
+            raise InputError("target", f"one of {', '.join(self._verdicts)}", f"{target!r}", "Correct the name.")
+        return self._verdicts[name]
+
+    def difference_image(self, slice_id: str, *, data: AuditData | None = None) -> Difference:
+        """Return how the mean image of a slice differs from that of the cases it is compared with.
+
+        Images of confirmation patients are laid over each other and averaged, each patient once. The card and the
+        report show it from then on.
+
+        Parameters
+        ----------
+        slice_id : str
+            One of `candidates["slice_id"]`.
+        data : AuditData or None
+            What was audited. None: what this result holds; a loaded one holds nothing.
+
+        Raises
+        ------
+        InputError
+            If there is no such slice, no data, no images, or nobody held out is in it or outside it.
+
+        See Also
+        --------
+        mmaudit.explain.mean_difference
+        """
+        from mmaudit.explain import mean_difference
+
+        self._check_slice(slice_id)
+        data = audited_data(self, data)
+        if data.images is None:
+            raise InputError("data", "data with images", "data without", "Audit data with images.")
+        inside, compared = self._sides(slice_id, data)
+        found = mean_difference(data, inside & compared, ~inside & compared, patient=data.patient_id)
+        self.explanations.setdefault(slice_id, {})["difference"] = found.to_dict()
+        return found
+
+    def phrases(
+        self, slice_id: str, encoder: Any, phrases: Sequence[str] | None = None, *, data: AuditData | None = None
+    ) -> pd.DataFrame:
+        """Return phrases in the order in which they tell the images of a slice from others, on confirmation patients.
+
+        Parameters
+        ----------
+        slice_id : str
+            One of `candidates["slice_id"]`.
+        encoder : encoder of images and texts in one space
+            Such as `mmaudit.encoders.OpenCLIPEncoder`.
+        phrases : sequence of str or None
+            Candidates. None: the terms that set the slice apart in the reports.
+        data : AuditData or None
+            What was audited. None: what this result holds; a loaded one holds nothing.
+
+        Raises
+        ------
+        InputError
+            If there is no such slice, no data, or there are no phrases.
+
+        See Also
+        --------
+        mmaudit.explain.rank_phrases
+        """
+        from mmaudit.explain import rank_phrases
+
+        self._check_slice(slice_id)
+        if phrases is None:
+            terms = self.explain(slice_id).terms(status="affirmed")["term"]
+            phrases = [term for term in terms if not term.startswith("indication: ")]
+        data = audited_data(self, data)
+        inside, compared = self._sides(slice_id, data)
+        return rank_phrases(encoder, data, inside & compared, phrases, outside=~inside & compared)
+
+    def _sides(self, slice_id: str, data: AuditData) -> tuple[np.ndarray, np.ndarray]:
+        """Return which samples of `data` are members, and which are compared on the confirmation part."""
+        k = self.candidates["slice_id"].tolist().index(slice_id)
+        of, label = comparisons_of(self, data)[k]
+        y = data.targets(self.settings.get("threshold", 0.5))[of].y_true
+        place = self.samples.index.astype(str).get_indexer(data.sample_id.astype(str))
+        held_out = (self.samples["part"] == "confirmation").to_numpy()[place]
+        inside = (self.membership[slice_id] >= 0.5).to_numpy()[place]
+        return inside, held_out & (y >= 0 if label is None else y == label)
+
+    def card(self, slice_id: str, *, show_label_terms: bool = False) -> SliceCard:
+        """Return the card of a slice: one sentence, then the facts, as text, HTML and Markdown.
+
+        Parameters
+        ----------
+        slice_id : str
+            One of `candidates["slice_id"]`.
+        show_label_terms : bool
+            Whether report terms that restate the label are shown, marked, with a warning where the labels were made
+            from the reports.
+
+        Raises
+        ------
+        InputError
+            If there is no such slice.
+
+        Notes
+        -----
+        Of a slice whose images were compared with `difference_image`, it shows the difference. It holds thumbnails and
+        ids of members: treat it as you treat the data.
+        """
+        from mmaudit.report import SliceCard
+
+        self._check_slice(slice_id)
+        return SliceCard(self.summary(), slice_id, show_label_terms=show_label_terms)
 
     def summary(self, *, thumbnails: bool = True) -> dict:
         """Return everything that is shown, as one JSON-able dict: HTML, Markdown, text and JSON are made from it.
@@ -237,17 +458,21 @@ class AuditResult:
                 "quarantine": self.quarantine.to_dict("records"),
                 "data": self.data_summary,
                 "settings": self.settings,
+                "thumbnails": {
+                    str(k): base64.b64encode(v).decode() for k, v in (self._thumbnails if thumbnails else {}).items()
+                },
             }
         )
 
-    def to_html(self, path: str | Path | None = None) -> str:
+    def to_html(self, path: str | Path | None = None, *, show_label_terms: bool = False) -> str:
         """Return the report as one self-contained HTML page, and write it to `path` if given.
 
-        It holds thumbnails and ids of the strongest members: treat it as you treat the data.
+        Report terms that restate the label are left out unless asked for, and marked then. The page holds thumbnails
+        and ids of the strongest members: treat it as you treat the data.
         """
         from mmaudit.report import render_html
 
-        page = render_html(self.summary())
+        page = render_html(self.summary(), show_label_terms=show_label_terms)
         if path is not None:
             _write_text(Path(path), page)
         return page
@@ -416,7 +641,7 @@ class AuditResult:
         return path
 
     def to_folder(self, out: str | Path, *, overwrite: bool = False) -> Path:
-        """Write candidates.csv, findings.csv, membership.parquet, result.json and report.html into a folder.
+        """Write candidates.csv, findings.csv, membership.parquet, result.json, rules.json and report.html to a folder.
 
         All are written to a temporary folder first: if anything fails, `out` is as it was.
 
@@ -441,6 +666,7 @@ class AuditResult:
             _for_spreadsheets(self.candidates).to_csv(staging / "candidates.csv", index=False)
             _for_spreadsheets(self.findings).to_csv(staging / "findings.csv", index=False)
             self._save(staging / "result.json", "membership.parquet", thumbnails=False)
+            self.save_rules(staging / "rules.json")
             self.to_html(staging / "report.html")
             if existed:
                 for file in sorted(staging.iterdir()):
@@ -509,7 +735,12 @@ class AuditResult:
             }
             for sample, m in zip(shown.index, shown.to_dict("records"), strict=True)
         ]
-        return row | {"traits": self.traits.get(slice_id, []), "traits_part": "discovery", "members": members}
+        return row | {
+            "traits": self.traits.get(slice_id, []),
+            "traits_part": "discovery",
+            "explanation": self.explanations.get(slice_id),
+            "members": members,
+        }
 
     def _keep_thumbnails(self, thumbnails) -> dict[Any, bytes]:
         if thumbnails is None:
@@ -517,11 +748,22 @@ class AuditResult:
         position = pd.Series(np.arange(len(self.samples)), index=self.samples.index)
         kept = {}
         for slice_id in self.candidates["slice_id"]:
-            for sample in self.members(slice_id, most=MEMBERS_SHOWN).index:
+            for sample in [*self.members(slice_id, most=MEMBERS_SHOWN).index, *self._named(slice_id)]:
                 picture = thumbnails[int(position[sample])]
                 if picture is not None:
                     kept[sample] = picture
         return kept
+
+    def _check_slice(self, slice_id: Any) -> None:
+        if slice_id not in self.membership.columns:
+            raise InputError("slice_id", "one of result.candidates['slice_id']", f"{slice_id!r}", "Check its spelling.")
+
+    def _named(self, slice_id: str) -> list[Any]:
+        """Return the ids that the explanation of a slice names, as they are in the data."""
+        members = self.explanations.get(slice_id, {}).get("members", {})
+        pairs = [i for pair in members.get("counterexamples", []) for i in pair]
+        own = {str(i): i for i in self.samples.index}
+        return [own[i] for i in dict.fromkeys([*members.get("typical", []), *pairs]) if i in own]
 
     def _save(self, path: Path, membership_name: str | None, thumbnails: bool) -> None:
         table = self.samples.join(self.membership)
@@ -535,6 +777,7 @@ class AuditResult:
             "candidates": self.candidates.to_dict("records"),
             "candidate_columns": self.candidates.columns.tolist(),
             "rules": self.rules,
+            "verdicts": {name: _doubtful(frame) for name, frame in self._verdicts.items()},
             "thumbnails": {str(k): base64.b64encode(v).decode() for k, v in self._thumbnails.items()}
             if thumbnails
             else {},
@@ -664,6 +907,8 @@ def load_result(path: str | Path) -> AuditResult:
             samples=table[["part", *kinds]].astype(kinds),
             traits={s["slice_id"]: s["traits"] for s in summary["candidates"]},
             rules=document["rules"],
+            explanations={s["slice_id"]: s["explanation"] for s in summary["candidates"] if s.get("explanation")},
+            verdicts={name: _verdicts_of(kept) for name, kept in document.get("verdicts", {}).items()},
             detectable=pd.DataFrame(summary["detectable"], columns=list(DETECTABLE_COLUMNS)).astype(
                 {"n_patients": np.int64, "share": np.float64, "gap": np.float64}
             ),
@@ -740,6 +985,20 @@ def _for_spreadsheets(frame: pd.DataFrame) -> pd.DataFrame:
         return f"'{text}" if isinstance(text, str) and text.startswith(("=", "+", "-", "@", "\t", "\r", "\n")) else text
 
     return frame.assign(**{c: frame[c].map(safe) for c in _TEXT_COLUMNS if c in frame})
+
+
+def _doubtful(frame: pd.DataFrame) -> dict[str, Any]:
+    """Return what is kept of the verdicts on samples: the doubtful ones."""
+    kept = frame[frame["verdict"] != ""].sort_values("score", ascending=False, kind="stable").head(MOST_VERDICTS)
+    kept = kept.assign(sample_id=kept.index.astype(str), patient_id=kept["patient_id"].astype(str))
+    return {"attrs": dict(frame.attrs), "rows": kept.to_dict("list")}
+
+
+def _verdicts_of(kept: Mapping[str, Any]) -> pd.DataFrame:
+    frame = pd.DataFrame(kept["rows"]).set_index("sample_id")
+    frame = frame.astype({"score": float, "second_opinion": float, "y_proba": float, "wrong": bool})
+    frame.attrs = dict(kept["attrs"])
+    return frame
 
 
 def _plain(value: Any) -> Any:

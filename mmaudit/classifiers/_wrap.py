@@ -400,7 +400,7 @@ def _forward(model: Any, channels: int | None, mean: Any, std: Any) -> Callable[
         tensor = torch.from_numpy(images)
         if sample is not None:
             tensor = tensor.to(device=sample.device, dtype=sample.dtype)
-        with _evaluating(model), torch.no_grad():
+        with evaluating(model), torch.no_grad():
             return model(tensor)
 
     return forward
@@ -437,7 +437,7 @@ def _module(forward: Callable[[Sequence[np.ndarray]], Any], activation: str | No
 
 
 @contextmanager
-def _evaluating(model: Any) -> Iterator[None]:
+def evaluating(model: Any) -> Iterator[None]:
     """Put a module in evaluation mode, and each of its layers back in its own: some may be frozen on purpose."""
     modes = [(layer, layer.training) for layer in model.modules()]
     model.eval()

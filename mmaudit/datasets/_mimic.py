@@ -12,8 +12,8 @@ import pandas as pd
 
 from mmaudit._errors import InputError, check_keywords, nearest
 from mmaudit.data import AuditData
-from mmaudit.datasets._report_sections import findings_and_impression
 from mmaudit.datasets._shared import check_choice, existing_folder, label_terms, listed, read_table, warn
+from mmaudit.text import findings_and_impression
 
 __all__ = ["MIMIC_LABELS", "load_mimic_cxr"]
 

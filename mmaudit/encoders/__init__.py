@@ -9,9 +9,10 @@ from mmaudit.encoders._features import Features, encode
 from mmaudit.encoders._image import ImageDescriptor, ImageTable, describe_images
 from mmaudit.encoders._metadata import MetadataEncoder
 from mmaudit.encoders._open_clip import OpenCLIPEncoder
-from mmaudit.encoders._report import ReportEncoder, TermIndicator, label_terms, report_terms
+from mmaudit.encoders._report import ReportEncoder, TermIndicator
 from mmaudit.encoders._transformers import TransformersEncoder
 from mmaudit.encoders._xrv import XRVEncoder
+from mmaudit.text import label_terms, report_terms
 
 __all__ = [
     "ClassifierEncoder",

@@ -12,7 +12,8 @@ import pandas as pd
 from mmaudit.data import AuditData, check_image_share, warn_high_depth
 from mmaudit.encoders._image import ImageClusters, ImageTable, describe_images
 from mmaudit.encoders._metadata import MetadataEncoder
-from mmaudit.encoders._report import CONCEPTS, ReportEncoder, TermIndicator, label_terms, report_terms, restates_label
+from mmaudit.encoders._report import ReportEncoder, TermIndicator
+from mmaudit.text import CONCEPTS, label_terms, report_terms, restates_label
 
 __all__ = ["Features", "encode"]
 

@@ -134,6 +134,7 @@ def sentence(
     kind: str = "binary",
     metric: str = "error_rate",
     greater_is_better: bool = False,
+    wrong_labels: float | None = None,
 ) -> str:
     """Return one plain sentence about a candidate: who, how many, how much worse, interval, confirmed or not.
 
@@ -154,6 +155,8 @@ def sentence(
         What metric_inside and metric_outside are.
     greater_is_better : bool
         Whether a larger metric is better; an error rate is not.
+    wrong_labels : float in [0, 1] or None
+        Share of the errors that look like wrong labels, where these are most of them.
     """
     description = re.sub(r"\breport (?=mentions|does not mention)", "the report ", description)
     who = f"Where {description}" if not description.startswith("a group") else f"In {description}"
@@ -190,6 +193,8 @@ def sentence(
         text += ", unstable: most refits do not find it again"
     if numbers["confirmed"] and numbers.get("already_told", 0) >= 0.5:
         text += f". Of its errors, {100 * numbers['already_told']:.0f} % lie in the slices above: much the same failure"
+    if wrong_labels is not None:
+        text += f". Of its errors, {100 * wrong_labels:.0f} % look like wrong labels: check the records first"
     return text + "."
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,8 +13,12 @@ from sklearn.utils import check_random_state
 
 from mmaudit._errors import InputError
 from mmaudit.data import AuditData
+from mmaudit.explain._selectors import Part, best_threshold, patient_weights
 
-__all__ = ["rank_phrases"]
+__all__ = ["PhraseSpace", "phrase_part", "rank_phrases"]
+
+MOST_FROM_REPORTS = 300
+N_TRIED = 10  # phrases nearest to the direction of a slice, of which the one that picks it best is taken
 
 COVERAGE = 0.95
 
@@ -105,6 +110,68 @@ def rank_phrases(
         }
     )
     return frame.sort_values("auroc", ascending=False, kind="stable", ignore_index=True)
+
+
+@dataclass(frozen=True)
+class PhraseSpace:
+    """Images and phrases in one space.
+
+    Attributes
+    ----------
+    images : ndarray of shape (n_samples, n_dimensions), of length 1
+    phrases : sequence of str, of length n_phrases
+    texts : ndarray of shape (n_phrases, n_dimensions), of length 1
+    """
+
+    images: np.ndarray
+    phrases: Sequence[str]
+    texts: np.ndarray
+
+    @classmethod
+    def of(cls, encoder: Any, images: np.ndarray, phrases: Sequence[str]) -> PhraseSpace:
+        """Return the space of images that `encoder` has embedded, and phrases that it embeds now."""
+        return cls(images, list(phrases), encoder.encode_texts(list(phrases)))
+
+
+def phrase_part(
+    space: PhraseSpace, inside: np.ndarray, right: np.ndarray, seen: np.ndarray, patient: np.ndarray
+) -> Part | None:
+    """Return the phrase that picks the members of a slice by their images, or None without members or others.
+
+    Each member is set beside its counterexample: the image nearest to it that lies outside the slice and that the
+    classifier got right. The ten phrases that lie most in the direction from counterexamples to members are tried as
+    selectors, at the threshold of the highest F1.
+
+    Parameters
+    ----------
+    space : PhraseSpace of n_samples
+    inside, seen, patient
+        As for `rule_part`.
+    right : ndarray of shape (n_samples,), bool
+        What the classifier got right.
+
+    References
+    ----------
+    The direction from counterexamples: Eyuboglu et al. 2022 (Domino), arXiv:2203.14960; there it starts from the mean
+    of a class.
+    """
+    members, others = np.flatnonzero(inside & seen), np.flatnonzero(~inside & seen & right)
+    if len(members) == 0 or len(others) == 0 or len(space.phrases) == 0:
+        return None
+    chunks = np.array_split(members, -(-len(members) // 1024))
+    nearest = np.concatenate([(space.images[chunk] @ space.images[others].T).argmax(axis=1) for chunk in chunks])
+    weight = patient_weights(inside, seen, patient)[inside[seen]]
+    direction = np.average(space.images[members] - space.images[others[nearest]], axis=0, weights=weight)
+    tried = np.argsort(-(space.texts @ direction), kind="stable")[:N_TRIED]
+    at, weight = inside[seen], patient_weights(inside, seen, patient)
+    best: tuple[float, str, np.ndarray] | None = None
+    for k in tried:
+        score = space.images @ space.texts[k]
+        f1, threshold = best_threshold(score[seen], at, weight)
+        if best is None or f1 > best[0]:
+            best = (f1, f'the image is near to "{space.phrases[k]}"', score >= threshold)
+    assert best is not None
+    return Part("phrase", best[1], best[2], None)
 
 
 def _aurocs(likeness: np.ndarray, member: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Show what an audit found: a page, a plot, a model card, a notebook view and lines for a terminal.
+"""Show what an audit found: a page, a card a slice, a plot, a model card, a notebook view, lines for a terminal.
 
 All of them are rendered from one dict, `AuditResult.summary()`: summarised first, rendered second, so that no two of
 them can disagree. Nothing here computes a statistic.
@@ -11,8 +11,10 @@ from mmaudit.report._films import film_strip, show
 from mmaudit.report._html import render_html, render_notebook
 from mmaudit.report._models import comparison_plot, null_plot, picture
 from mmaudit.report._plot import forest_plot
+from mmaudit.report._slice_card import SliceCard
 
 __all__ = [
+    "SliceCard",
     "comparison_plot",
     "film_strip",
     "forest_plot",

@@ -22,6 +22,7 @@ LIMITS = (
     "Labels are taken as given. Where labels are wrong, a gap may be theirs and not the classifier's.",
     "No finding does not mean that the classifier is fit for use.",
 )
+SLICE_LIMITS = (LIMITS[0], LIMITS[1], LIMITS[3])  # those that one slice can be misread by
 
 # Control and bidirectional-override characters could rewrite a terminal line or turn text around; surrogates cannot
 # be written to a UTF-8 file. Tab and newline stay: each rendering treats them as it needs.
@@ -197,6 +198,17 @@ def interval(low: Any, high: Any) -> str:
     return f"{signed(low)} to {signed(high)}"
 
 
+def share_interval(low: Any, high: Any) -> str:
+    """Return an interval of a score in [0, 1].
+
+    >>> share_interval(0.7, 0.92), share_interval(None, 0.92)
+    ('0.70 to 0.92', '–')
+    """
+    if number(low) is None or number(high) is None:
+        return DASH
+    return f"{probability(low)} to {probability(high)}"
+
+
 def p_value(value: Any) -> str:
     """Return a p- or q-value with two figures at most.
 
@@ -243,6 +255,36 @@ def plain(value: Any) -> str:
 def absent(row: Mapping[str, Any]) -> bool:
     """Return whether a slice has no gap among the confirmation patients, because none of them is in it."""
     return number(row.get("gap")) is None
+
+
+def explained_or_not(row: Mapping[str, Any]) -> str:
+    """Return "explained", "not explained", or "" where no explanation was looked for or the slice is not confirmed."""
+    told = row.get("explanation")
+    status = told.get("status") if isinstance(told, Mapping) else None
+    return status if status in ("explained", "not explained") else ""
+
+
+def verdict(row: Mapping[str, Any], confirmed: bool) -> str:
+    """Return what was concluded about a slice: whether it is confirmed, and explained where that was tried.
+
+    >>> verdict({}, True), verdict({"explanation": {"status": "not explained"}}, True), verdict({}, False)
+    ('Confirmed', 'Confirmed, not explained', 'Not confirmed')
+    """
+    if not confirmed:
+        return "Not confirmed"
+    words = {"explained": "Confirmed and explained", "not explained": "Confirmed, not explained"}
+    return words.get(explained_or_not(row), "Confirmed")
+
+
+def addition(row: Mapping[str, Any], confirmed: bool) -> str:
+    """Return what is to be said after the sentence of a slice: its explanation, or that none holds, or nothing."""
+    said = verdict(row, confirmed)
+    if said == "Confirmed, not explained":
+        return f"{said}."
+    if said != "Confirmed and explained":
+        return ""
+    text = one_line(row["explanation"].get("sentence"))
+    return "" if text in one_line(row.get("sentence")) else text
 
 
 def unstable(row: Mapping[str, Any]) -> bool:

@@ -1,6 +1,6 @@
-"""The page and the notebook view: one string of HTML each, with every text from the data escaped.
+"""The report, the card of a slice and the notebook views: HTML, with every text from the data escaped.
 
-The page asks for nothing outside itself: style and images are inline, there is no script, and its content security
+A page asks for nothing outside itself: style and images are inline, there is no script, and its content security
 policy forbids both, so that text from a report could not load or run anything even if the escaping failed.
 """
 
@@ -9,7 +9,8 @@ from __future__ import annotations
 import base64
 import binascii
 import math
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache, wraps
 from pathlib import Path
 from typing import Any
@@ -18,11 +19,14 @@ from jinja2 import ChainableUndefined, Environment, FileSystemLoader, Undefined
 from markupsafe import Markup
 
 from mmaudit.report import _format as fmt
+from mmaudit.report._explained import explained
 
 TEMPLATES = Path(__file__).parent / "templates"
 _TICK_STEPS = (0.05, 0.1, 0.2, 0.25, 0.5)  # of a proportion: 5 to 50 points
 _MAX_TICKS = 7
 _MARGIN_PERCENT = 5.0  # room left and right of the scale, so that no marker is cut off
+_COMMENT = re.compile(r"/\*.*?\*/\s*", re.DOTALL)
+_SELECTORS = re.compile(r"(\s*)([^{}]+?)\s*\{")
 _JPEG, _PNG = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
 
 TRAIT_KINDS = {
@@ -33,20 +37,23 @@ TRAIT_KINDS = {
 }
 
 
-def render_html(summary: Mapping[str, Any]) -> str:
+def render_html(summary: Mapping[str, Any], *, show_label_terms: bool = False) -> str:
     """Return the report as one self-contained HTML page.
 
     Parameters
     ----------
     summary : dict
         What `AuditResult.summary()` returns. Numbers may be None or NaN.
+    show_label_terms : bool
+        Whether terms that restate the label are shown, marked; else they are only counted.
 
     Returns
     -------
     str
         The page. It holds the sample ids and thumbnails that are in `summary`; share it as you may share those.
     """
-    findings, repeats, others = _ranked(summary)
+    slices = rows_in_order(summary, show_label_terms)
+    findings, repeats, others = _by_place(slices)
     return (
         _environment()
         .get_template("report.html.jinja")
@@ -55,8 +62,8 @@ def render_html(summary: Mapping[str, Any]) -> str:
             findings=findings,
             repeats=repeats,
             others=others,
-            slices=_in_order(summary),
-            forest=_Scale(summary),
+            slices=slices,
+            forest=_Scale(slices),
             measure=fmt.measure(summary),
             several=len((summary.get("data") or {}).get("targets") or []) > 1,
         )
@@ -65,32 +72,85 @@ def render_html(summary: Mapping[str, Any]) -> str:
 
 def render_notebook(summary: Mapping[str, Any]) -> str:
     """Return the findings as a compact HTML fragment in the colours of the notebook it is shown in."""
-    findings, repeats, others = _ranked(summary)
+    findings, repeats, others = _by_place(rows_in_order(summary))
     template = _environment().get_template("notebook.html.jinja")
     return template.render(s=summary, findings=findings, repeats=repeats, others=others)
 
 
-def _in_order(summary: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return every slice once, in ranked order, with the anchor of its card, what it is about and what was measured."""
+def render_slice_card(
+    summary: Mapping[str, Any], row: Mapping[str, Any], tested: Sequence[str], *, notebook: bool
+) -> str:
+    """Return one slice as a page of its own, or as a fragment in the colours of the notebook it is shown in.
+
+    Parameters
+    ----------
+    summary : dict
+        What `AuditResult.summary()` returns.
+    row : dict
+        One of `rows_in_order(summary)`.
+    tested : sequence of str
+        How the slice was tested, in sentences.
+    notebook : bool
+        Whether to return the fragment.
+    """
+    name = "slice_card_notebook.html.jinja" if notebook else "slice_card.html.jinja"
+    title = f"{fmt.one_line(row.get('description'))}: {fmt.one_line(summary.get('title'))}"
+    return (
+        _environment()
+        .get_template(name)
+        .render(s=summary, row=row, tested=tested, title=title, card_css=_scoped_css(".mma-nb-card"))
+    )
+
+
+@lru_cache(maxsize=1)
+def _scoped_css(scope: str) -> Markup:
+    """Return the style of a slice with each rule put under one element: a notebook has other tables and lists."""
+    css = _COMMENT.sub("", (TEMPLATES / "slice.css").read_text(encoding="utf-8"))
+
+    def under(match: re.Match[str]) -> str:
+        space, selectors = match[1], match[2]
+        if selectors.startswith("@"):
+            return match[0]
+        return f"{space}{', '.join(f'{scope} {one.strip()}' for one in selectors.split(','))} {{"
+
+    return Markup(_SELECTORS.sub(under, css))  # a file of this package; nothing of the data is in it
+
+
+def rows_in_order(summary: Mapping[str, Any], show_label_terms: bool = False) -> list[dict[str, Any]]:
+    """Return every slice once, in ranked order, with all that templates say of it beside what the summary has.
+
+    These are rank and anchor of its card, what it is about, the measure, whether it is a finding, its verdict and the
+    reason where it is not confirmed, what is said after its sentence, and its explanation as it is shown.
+    """
     by_id: dict[Any, dict[str, Any]] = {}
     for row in [*(summary.get("candidates") or []), *(summary.get("findings") or [])]:
         by_id[row.get("slice_id")] = {**by_id.get(row.get("slice_id"), {}), **row}
-    measure = fmt.measure(summary)
-    return [
-        {**row, "rank": k, "anchor": f"slice-{k}", "about": fmt.about(summary, row), "measure": measure}
-        for k, row in enumerate(by_id.values(), 1)
-    ]
-
-
-def _ranked(summary: Mapping[str, Any]) -> tuple[list[dict[str, Any]], list[dict[str, Any]], list[dict[str, Any]]]:
-    """Return the findings, those that say the same in other words, and the other candidates."""
     found, again = ({row.get("slice_id") for row in summary.get(key) or []} for key in ("findings", "repeats"))
-    rows = _in_order(summary)
-    return (
-        [row for row in rows if row.get("slice_id") in found],
-        [row for row in rows if row.get("slice_id") in again],
-        [row for row in rows if row.get("slice_id") not in found | again],
-    )
+    measure, alpha = fmt.measure(summary), (summary.get("settings") or {}).get("alpha")
+    rows = []
+    for k, (slice_id, row) in enumerate(by_id.items(), 1):
+        place = "findings" if slice_id in found else "repeats" if slice_id in again else "others"
+        confirmed = place != "others"
+        rows.append(
+            {
+                **row,
+                "rank": k,
+                "anchor": f"slice-{k}",
+                "about": fmt.about(summary, row),
+                "measure": measure,
+                "place": place,
+                "verdict": fmt.verdict(row, confirmed),
+                "reason": "" if confirmed else fmt.not_confirmed_because(row, alpha, measure),
+                "addition": fmt.addition(row, confirmed),
+                "view": explained(summary, row, show_label_terms=show_label_terms),
+            }
+        )
+    return rows
+
+
+def _by_place(rows: Sequence[dict[str, Any]]) -> list[list[dict[str, Any]]]:
+    """Return the findings, those that say the same in other words, and the other candidates."""
+    return [[row for row in rows if row["place"] == place] for place in ("findings", "repeats", "others")]
 
 
 class _Scale:
@@ -100,9 +160,9 @@ class _Scale:
     shrinking its text or its markers.
     """
 
-    def __init__(self, summary: Mapping[str, Any]) -> None:
+    def __init__(self, slices: Sequence[Mapping[str, Any]]) -> None:
         keys = ("gap", "ci_low", "ci_high", "discovery_gap")
-        values = [fmt.number(row.get(key)) for row in _in_order(summary) for key in keys]
+        values = [fmt.number(row.get(key)) for row in slices for key in keys]
         finite = [0.0, *(min(1.0, max(-1.0, v)) for v in values if v is not None)]
         low, high = min(finite), max(*finite, 0.1)
         self.step = next((s for s in _TICK_STEPS if (high - low) / s <= _MAX_TICKS - 1), _TICK_STEPS[-1])
@@ -184,6 +244,7 @@ def _environment() -> Environment:
         "points": fmt.points,
         "probability": fmt.probability,
         "pvalue": fmt.p_value,
+        "score": fmt.probability,
         "size_points": fmt.size_points,
         "trait_kind": lambda kind: TRAIT_KINDS.get(kind, str(kind).replace("_", " ")),
         "unstable": fmt.unstable,
@@ -193,9 +254,12 @@ def _environment() -> Environment:
         "because": fmt.not_confirmed_because,
         "interval": fmt.interval,
         "number": fmt.number,
+        "share_interval": fmt.share_interval,
         "signed": fmt.signed,
     }
     environment.filters.update({name: _none_for_missing(f) for name, f in filters.items()})
     environment.globals.update({name: _none_for_missing(f) for name, f in functions.items()})
-    environment.globals.update(error_types=fmt.ERROR_TYPES, limits=fmt.LIMITS, not_clinical=fmt.NOT_CLINICAL)
+    environment.globals.update(
+        error_types=fmt.ERROR_TYPES, limits=fmt.LIMITS, slice_limits=fmt.SLICE_LIMITS, not_clinical=fmt.NOT_CLINICAL
+    )
     return environment

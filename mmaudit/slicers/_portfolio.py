@@ -18,7 +18,7 @@ from mmaudit.slicers._rules import LABELS, RuleSlicer
 from mmaudit.slicers._scores import Scorer
 from mmaudit.slicers._spaces import Spaces
 
-__all__ = ["Portfolio", "Slice"]
+__all__ = ["Portfolio", "Slice", "strength"]
 
 # The bound of a gap is one that chance alone exceeds this often in the whole search of a kind. It only ranks: what is
 # true is for the confirmation samples to say. 0.05 to 5 gave the same within noise on simulated failures.
@@ -193,7 +193,7 @@ class Portfolio(BaseEstimator):
                 if key not in strengths:
                     strengths[key] = self._models[key].transform(spaces[found.modality])
                 belief = strengths[key][:, found.component].astype(np.float64)
-            columns.append(_membership(belief, targets[found.target], found))
+            columns.append(strength(belief, targets[found.target], found))
         shape = (len(features.table), len(columns))
         return np.stack(columns, axis=1).astype(np.float32) if columns else np.zeros(shape, dtype=np.float32)
 
@@ -355,7 +355,7 @@ def _judge(found_slices: list[Slice], members: list[np.ndarray], scorer: Scorer,
     return slices
 
 
-def _membership(belief: np.ndarray, target: Target, found: Slice) -> np.ndarray:
+def strength(belief: np.ndarray, target: Target, found: Slice) -> np.ndarray:
     """Return the belief that a sample belongs to the failing group, its errors counted in by Bayes' rule.
 
     `belief` in [0, 1] is that from features alone. The result is on the same side of 0.5: errors order members, and

@@ -21,8 +21,7 @@ import numpy as np
 import pandas as pd
 
 from mmaudit.datasets import load_openi, load_phantom
-from mmaudit.datasets._report_sections import findings_and_impression, report_sections
-from mmaudit.encoders import report_terms
+from mmaudit.text import findings_and_impression, report_sections, report_terms
 
 WORD = re.compile(r"[a-z][a-z'-]*[a-z]|[a-z]")
 SENTENCE = re.compile(r"(?<=[.?!])\s+")

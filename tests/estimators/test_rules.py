@@ -547,3 +547,219 @@ def test_bad_labels_and_probabilities():
         RuleSlicer().fit(table, y + 1, y_proba=proba)
     with pytest.raises(InputError, match=r"^y_proba: expected 120 values in \[0, 1\]"):
         RuleSlicer().fit(table, y, y_proba=proba * 100)
+
+
+# Rules that a person types
+
+
+def predicates(text, **options):
+    return [(p.column, p.operator, p.value) for p in Rule.parse(text, **options).predicates]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("view = AP and age > 60", [("view", "==", "AP"), ("age", ">", 60.0)]),
+        ("view=AP AND age>60", [("view", "==", "AP"), ("age", ">", 60.0)]),
+        ("view = AP supine", [("view", "==", "AP supine")]),
+        ("40 < age <= 60", [("age", ">", 40.0), ("age", "<=", 60.0)]),
+        ("40 ≤ age < 60", [("age", ">=", 40.0), ("age", "<", 60.0)]),
+        ("60 >= age > 40", [("age", "<=", 60.0), ("age", ">", 40.0)]),
+        ("age >= 60", [("age", ">=", 60.0)]),
+        ("age ≥ -1.5e2", [("age", ">=", -150.0)]),
+        ("60 < age", [("age", ">", 60.0)]),
+        ("60 >= age", [("age", "<=", 60.0)]),
+        ("sex is M", [("sex", "==", "M")]),
+        ("sex is not M", [("sex", "!=", "M")]),
+        ("sex != M", [("sex", "!=", "M")]),
+        ("sex ≠ M", [("sex", "!=", "M")]),
+        ("age is missing", [("age", "missing", None)]),
+        ("age = missing", [("age", "==", "missing")]),
+        ('sex is not "missing"', [("sex", "!=", "missing")]),
+        ("site in A, B", [("site", "in", ("A", "B"))]),
+        ('site in "A, B", C', [("site", "in", ("A, B", "C"))]),
+        ("age in 40, 50", [("age", "in", (40.0, 50.0))]),
+        ("lead is in place", [("lead", "==", "in place")]),
+        ("`heart and lungs` = `and`", [("heart and lungs", "==", "`and`")]),
+        ('`p = 1` is "a and b"', [("p = 1", "==", "a and b")]),
+        ('size = 6" film', [("size", "==", '6" film')]),
+        ('report mentions "chest tube"', [('"chest tube"', "mentions", None)]),
+        ('report does not mention "chest tube"', [('"chest tube"', "lacks", None)]),
+        ("the report  mentions [chest tube]", [("[chest tube]", "mentions", None)]),
+    ],
+)
+def test_what_a_person_types_is_read(text, expected):
+    assert predicates(text) == expected
+
+
+def test_a_term_without_quotation_marks_is_a_concept():
+    for typed in ("chest tube", "Chest tubes", "chest drain"):
+        assert predicates(f"report mentions {typed}") == [("[chest tube]", "mentions", None)]
+    assert predicates('report mentions "chest drain"') == [('"chest drain"', "mentions", None)]
+    assert str(Rule.parse("report does not mention chest drain")) == "report does not mention chest tube"
+    # Where only words are known, they are what the concept is called there.
+    terms = ["tube", "chest tube"]
+    assert predicates("report mentions chest drain", terms=terms) == [('"chest tube"', "mentions", None)]
+    assert predicates("report mentions tube", columns=["view", '"tube"']) == [('"tube"', "mentions", None)]
+    assert predicates("report mentions chest drain", columns=["view"]) == [("[chest tube]", "mentions", None)]
+
+
+TYPED = pd.DataFrame(
+    {
+        "View": ["AP", "PA", "AP supine"],
+        "site": ["7", "8", "9"],
+        "age": [1.0, 2.0, np.nan],
+        "ward": pd.Categorical([3, 4, 5]),
+        "sex": ["m", "M", "F"],
+        "flag": [True, False, True],
+        '"tube"': [True, False, False],
+    }
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected", "holds"),
+    [
+        ("view is ap", [("View", "==", "AP")], [1, 0, 0]),
+        ("SITE = 7", [("site", "==", "7")], [1, 0, 0]),
+        ("site in 9, 7", [("site", "in", ("9", "7"))], [1, 0, 1]),
+        ('age = "2"', [("age", "==", 2.0)], [0, 1, 0]),
+        ("age < 2", [("age", "<", 2.0)], [1, 0, 0]),
+        ("age >= 2", [("age", ">=", 2.0)], [0, 1, 0]),
+        ("ward = 4", [("ward", "==", 4.0)], [0, 1, 0]),
+        ("sex = m", [("sex", "==", "m")], [1, 0, 0]),
+        ("flag = true", [("flag", "==", True)], [1, 0, 1]),
+        ("report mentions flag", [("flag", "mentions", None)], [1, 0, 1]),
+        ("report does not mention Tube", [('"tube"', "lacks", None)], [0, 1, 1]),
+    ],
+)
+def test_names_and_values_are_those_of_the_table(text, expected, holds):
+    rule = Rule.parse(text, columns=TYPED)
+    assert [(p.column, p.operator, p.value) for p in rule.predicates] == expected
+    assert rule.holds(TYPED).astype(int).tolist() == holds
+    json.dumps(rule.to_dict())
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("vew = AP", r"a column of the data in 'vew = AP', got 'vew'\. There are: View, site, age, ward, sex, flag\. "
+         r"Did you mean 'View'\?$"),
+        ("view = LL", r"a value of 'View' in 'view = LL', got 'LL', which never occurs\. It has: AP, PA, AP supine\.$"),
+        ("view = AP supin", r"Did you mean 'AP supine'\?$"),
+        ("age = old", r"a number in 'age = old', got 'old'\. 'age' holds numbers\.$"),
+        ("age > old", r"a number in 'age > old', got 'old'"),
+        ("age > nan", r"a number in 'age > nan', got 'nan'"),
+        ("view > 3", r"a number in 'view > 3', got 'View', which holds none"),
+        ("report mentions tub", r"a term that enough reports mention, got 'tub'\. There are 1, such as tube\. Did you "
+         r"mean 'tube'\?$"),
+        ("report mentions", r"a term that the report mentions, got none"),
+        ("age > 1 and view", r'statements such as "view = AP", "age > 60" or "report mentions chest tube", joined by '
+         r"\"and\", got 'view'\. A name that holds an operator"),
+        ("age > 1 and", r"got 'age > 1 and'|a number in 'age > 1 and'"),
+        ("view = ", r"a value in 'view =', got none"),
+        ("= AP", r"got '= AP'"),
+        ("view = AP = PA", r"got 'view = AP = PA'"),
+        ("1 < age > 3", r"got '1 < age > 3'"),
+        ("sex is not missing", r"a value after \"is not\", got 'sex is not missing'"),
+        ("sex is X", r"got 'X', which never occurs"),
+        ("", r"got nothing"),
+    ],
+)  # fmt: skip
+def test_what_is_not_understood_is_named(text, message):
+    with pytest.raises(InputError, match=r"^rule: expected .*" + message):
+        Rule.parse(text, columns=TYPED)
+
+
+def test_a_name_that_may_be_two_columns_and_a_rule_that_is_no_text():
+    with pytest.raises(InputError, match=r"one column in 'VIEW = AP', got 'VIEW', which may be view, View\. Say which"):
+        Rule.parse("VIEW = AP", columns=["view", "View"])
+    with pytest.raises(TypeError, match=r"^rule: expected a text, got dict"):
+        Rule.parse({"view": "AP"})
+
+
+def test_values_of_a_column_with_many_stay_out_of_the_message():
+    with pytest.raises(InputError, match=r"which never occurs\. It has 40 values\.$"):
+        Rule.parse("ward = 99", columns=pd.DataFrame({"ward": [f"ward {k}" for k in range(40)]}))
+
+
+NAMES = (
+    "view", "patient age", "heart and lungs", "p = 1", "a ≤ b", "is missing", "x is missing", "made in", "is in x",
+    "60", "-1.5e3", " edge ", "", 'say "no"', "back`tick", "report mentions", "report mentions x", "[x]", "a, b",
+    "the report does not mention y", "AND", "and", "x and", "< 5", "größe (cm)", "a\nand\nb", "not", "x is",
+    "a [b and c]",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_every_rule_of_a_table_is_read_as_it_is_printed(seed):
+    rng = np.random.default_rng(seed)
+    n = 60
+    columns = {}
+    for name in rng.permutation(NAMES)[:8]:
+        kind = rng.integers(5)
+        if kind == 0:
+            values = rng.normal(scale=10.0 ** rng.integers(-8, 9), size=n)
+        elif kind == 1:
+            values = rng.choice(rng.normal(size=2) if rng.random() < 0.5 else [0.0, 1e-17], n)
+        else:
+            values = rng.choice(rng.permutation([*NAMES, "missing", "Missing", "1", "1.50", "not x", "in a"])[:3], n)
+            values = values.astype(object)
+        if kind == 4:
+            values = pd.Categorical(values)
+        columns[name] = pd.Series(values).where(pd.Series(rng.random(n) < 0.8))
+    for term in ("tube", "no tube", "port-a-cath", "tube or line"):
+        columns[f'"{term}"'] = rng.random(n) < 0.5
+    columns["[chest tube]"] = rng.random(n) < 0.5
+    table = pd.DataFrame(columns)
+    found, _ = make_predicates(table, n_bins=4, min_samples=2)
+    assert len(found) > 20
+    for _ in range(100):
+        rule = Rule(tuple(found[k] for k in rng.choice(len(found), rng.integers(1, 4), replace=False)))
+        read = Rule.parse(str(rule), columns=table)
+        assert set(read.predicates) == set(rule.predicates), str(rule)
+        assert str(read) == str(rule)
+        assert (read.holds(table) == rule.holds(table)).all()
+        if not any(p.value in ("1", "1.50", "60", "-1.5e3") for p in rule.predicates):
+            assert set(Rule.parse(str(rule)).predicates) == set(rule.predicates)  # no table: these would be numbers
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_whatever_is_typed_is_read_or_refused(seed):
+    rng = np.random.default_rng(seed)
+    pieces = (*NAMES, "=", "<", "≤", ">=", "is not", "is", "in", "and", "missing", '"', "`", "[", "]", ",", "tube", "5")
+    n_read = 0
+    for _ in range(2000):
+        text = rng.choice(["", " "]).join(rng.choice(pieces, rng.integers(1, 7)))
+        for options in ({}, {"columns": TYPED}, {"terms": ["tube"]}):
+            try:
+                rule = Rule.parse(text, **options)
+            except InputError:
+                continue
+            n_read += 1
+            # Its own words are read as the same.
+            assert set(Rule.parse(str(rule), **options).predicates) == set(rule.predicates), (text, str(rule))
+    assert n_read > 500
+
+
+def test_limits_of_either_kind_read_as_an_interval():
+    low, high = Predicate("age", ">=", 40.0), Predicate("age", "<", 60.0)
+    assert str(Rule((high, low))) == "40 ≤ age < 60"
+    assert str(Rule((low, Predicate("age", "<=", 60.0)))) == "40 ≤ age ≤ 60"
+    assert str(Rule((low, Predicate("age", ">", 50.0), high))) == "age ≥ 40 and age > 50 and age < 60"
+    table = pd.DataFrame({"age": [39.9, 40.0, 50.0, 60.0, np.nan]})
+    assert Rule((low, high)).holds(table).tolist() == [False, True, True, False, False]
+
+
+def test_numbers_are_printed_with_the_digits_that_tell_them_apart():
+    assert str(Predicate("day", ">", 20150312.0)) == "day > 20150312"
+    assert str(Predicate("x", "<=", 0.1 + 0.2)) == "x ≤ 0.30000000000000004"
+    assert str(Predicate("x", "<=", 0.3)) == "x ≤ 0.3"
+
+
+def test_one_of_several_values_survives_json():
+    rule = Rule((Predicate("site", "in", ("A", "B, C")), Predicate("age", ">=", 60.0)))
+    assert Rule.from_dict(json.loads(json.dumps(rule.to_dict()))) == rule
+    assert str(rule) == 'site in A, "B, C" and age ≥ 60'
+    table = pd.DataFrame({"site": ["A", "B", "B, C", None], "age": [60.0, 70.0, 80.0, 90.0]})
+    assert rule.holds(table).tolist() == [True, False, True, False]

@@ -134,6 +134,7 @@ def test_the_demo_runs_in_an_empty_folder(installed, tmp_path):
         "findings.csv",
         "membership.parquet",
         "result.json",
+        "rules.json",
         "report.html",
     }
 

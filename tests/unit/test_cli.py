@@ -109,7 +109,7 @@ def test_version(capsys):
     assert capsys.readouterr().out == f"mmaudit {mmaudit.__version__}\n"
 
 
-COMMANDS = ("audit", "benchmark", "benchmark encoders", "cache", "demo", "lab", "phantom", "train-clip")
+COMMANDS = ("apply-rules", "audit", "benchmark", "benchmark encoders", "cache", "demo", "lab", "phantom", "train-clip")
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -698,9 +698,124 @@ def test_an_audit_from_table_to_folder(capsys, tmp_path, empty_folder):
     assert "view = AP" in said.out
     assert said.err == ""
     written = {path.name for path in (empty_folder / "mmaudit-audit").iterdir()}
-    assert written == {"candidates.csv", "findings.csv", "membership.parquet", "result.json", "report.html"}
+    tables = {"candidates.csv", "findings.csv", "membership.parquet"}
+    assert written == tables | {"result.json", "rules.json", "report.html"}
     assert "--out: expected a new or empty folder" in failed(capsys, *argv)
     assert cli.main([*argv, "--overwrite"]) == 0
+
+
+# apply-rules
+
+
+@pytest.fixture
+def rules(tmp_path):
+    from mmaudit.rules import rules_document, save_rules
+
+    def part(column, operator, value):
+        return [{"column": column, "operator": operator, "value": value}]
+
+    slices = [
+        {"slice_id": "s01", "description": "view = AP", "rule": part("view", "==", "AP"), "confirmed": True},
+        {"slice_id": "s02", "description": "age > 60", "rule": part("age", ">", 60.0), "target": "y", "label": 1},
+    ]
+    return save_rules(tmp_path / "rules.json", rules_document(slices))
+
+
+@pytest.fixture
+def cases(tmp_path):
+    """Return a table whose errors are easily counted: wrong at 0.5 on the second, fourth and sixth case."""
+    frame = pd.DataFrame(
+        {
+            "case": ["007", "008", "010", "011", "012", "013"],
+            "y": [1, 1, 1, 1, 0, 0],
+            "p": [0.9, 0.4, 0.8, 0.3, 0.2, 0.6],
+            "view": ["AP", "AP", "PA", "AP", "PA", "AP"],
+            "age": [70, 71, 50, None, 80, 50],
+            "notes": "a b",
+        }
+    )
+    frame.to_csv(tmp_path / "new.csv", index=False)
+    return tmp_path / "new.csv"
+
+
+def test_rules_are_applied_to_cases_without_labels(capsys, rules, cases, empty_folder):
+    assert cli.main(["apply-rules", str(rules), str(cases), "--id", "case"]) == 0
+    said = capsys.readouterr()
+    assert said.err == ""
+    assert said.out == (
+        "s01  4 of 6 samples: view = AP\n"
+        "s02  3 of 6 samples: age > 60 (not confirmed)\n"
+        "\nWhich samples each rule selects is in subgroups.csv, one column a rule.\n"
+    )
+    written = pd.read_csv("subgroups.csv", dtype={"sample_id": str})
+    assert written.columns.tolist() == ["sample_id", "s01", "s02"]
+    assert written["sample_id"].tolist() == ["007", "008", "010", "011", "012", "013"]
+    assert written["s01"].tolist() == [1, 1, 0, 1, 0, 1]
+    assert written["s02"].tolist() == [1, 1, 0, 0, 1, 0]
+    assert [path.name for path in empty_folder.iterdir()] == ["subgroups.csv"]
+
+
+def test_rules_are_applied_to_one_case(capsys, rules, cases, tmp_path):
+    pd.read_csv(cases).head(1).to_csv(tmp_path / "one.csv", index=False)
+    assert cli.main(["apply-rules", str(rules), str(tmp_path / "one.csv"), "--out", "deep/down/found.csv"]) == 0
+    assert Path("deep/down/found.csv").read_text(encoding="utf-8") == "sample_id,s01,s02\n0,1,1\n"
+
+
+def test_error_rates_where_rules_hold_are_printed(capsys, rules, cases):
+    """s01: wrong on 1 of 1 without y, 2 of 3 with it; outside 0 of 1 and 0 of 1. s02, with y: 1 of 2; else 1 of 2."""
+    assert cli.main(["apply-rules", str(rules), str(cases), "--label", "y", "--proba", "p"]) == 0
+    said = capsys.readouterr()
+    assert said.err == ""
+    assert said.out.startswith(
+        "s01  4 of 6 samples: view = AP\n"
+        "     wrong on 75 % of its 4 samples, against 0 % of the others at the same mix of labels\n"
+        "s02  3 of 6 samples: age > 60 (not confirmed)\n"
+        "     wrong on 50 % of its 2 samples with y, against 50 % of the others\n"
+    )
+    argv = ["apply-rules", str(rules), str(cases), "--label", "y", "--proba", "p", "--threshold", "0.35", "--overwrite"]
+    assert cli.main(argv) == 0
+    assert "wrong on 0 % of its 2 samples with y, against 50 % of the others" in capsys.readouterr().out
+
+
+def test_error_rates_with_nobody_to_compare(capsys, rules, cases, tmp_path):
+    pd.read_csv(cases).assign(age=99).to_csv(tmp_path / "old.csv", index=False)
+    argv = ["apply-rules", str(rules), str(tmp_path / "old.csv"), "--label", "y", "--proba", "p"]
+    assert cli.main(argv) == 0
+    assert "of the 4 samples with y or of the others there are too few to compare errors" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (("--label", "y"), "--label: expected --label and --proba, or neither, got one of them"),
+        (("--proba", "p"), "--label: expected --label and --proba, or neither, got one of them"),
+        (
+            ("--metadata", "view"),
+            "--metadata: expected the column 'age', of which rule s02 speaks, got data without it",
+        ),
+        (("--report", "text"), "--report: expected the name of a column of the table, got 'text'"),
+        (("--image-root", "films"), "--image-root: expected image beside it, got image_root alone"),
+    ],
+)
+def test_what_apply_rules_refuses(capsys, rules, cases, empty_folder, argv, message):
+    assert message in failed(capsys, "apply-rules", rules, cases, *argv)
+    assert not list(empty_folder.iterdir())
+
+
+def test_apply_rules_names_a_file_that_is_none_of_rules(capsys, cases, tmp_path):
+    said = failed(capsys, "apply-rules", tmp_path / "none.json", cases)
+    assert said.startswith("mmaudit apply-rules: RULES: expected a file of rules, got a path at which there is no file")
+    assert "RULES: expected a whole file of rules, got a damaged one" in failed(capsys, "apply-rules", cases, cases)
+
+
+def test_apply_rules_leaves_a_file_alone_unless_told(capsys, rules, cases, tmp_path):
+    Path("subgroups.csv").write_text("mine", encoding="utf-8")
+    said = failed(capsys, "apply-rules", rules, cases)
+    assert "--out: expected the name of a new file, got 'subgroups.csv', which is there" in said
+    assert Path("subgroups.csv").read_text(encoding="utf-8") == "mine"
+    assert "which is a folder" in failed(capsys, "apply-rules", rules, cases, "--out", tmp_path, "--overwrite")
+    assert cli.main(["apply-rules", str(rules), str(cases), "--overwrite"]) == 0
+    assert Path("subgroups.csv").read_text(encoding="utf-8").startswith("sample_id,s01,s02")
 
 
 # demo

@@ -12,7 +12,7 @@ from PIL import Image
 from mmaudit._errors import AuditWarning, InputError
 from mmaudit.datasets import load_mimic_cxr
 from mmaudit.datasets._mimic import MIMIC_LABELS
-from mmaudit.datasets._report_sections import findings_and_impression, report_sections
+from mmaudit.text import findings_and_impression, report_sections
 
 REPORT = """                                 FINAL REPORT
  EXAMINATION:  CHEST (PA AND LAT)

@@ -22,8 +22,8 @@ from mmaudit.encoders import (
     report_terms,
 )
 from mmaudit.encoders._image import ImageClusters
-from mmaudit.encoders._report import restates_label
 from mmaudit.images import GrayImage
+from mmaudit.text import restates_label
 
 
 class Arrays:

@@ -9,8 +9,8 @@ import pytest
 import mmaudit
 
 PACKAGE = Path(mmaudit.__file__).parent
-BELOW = ("_errors", "cache", "images", "data")
-FLOW = ("datasets", "failures", "classifiers", "encoders", "slicers", "metrics", "confirm", "explain")
+BELOW = ("_errors", "cache", "images", "text", "data", "selection")
+FLOW = ("datasets", "failures", "classifiers", "encoders", "slicers", "metrics", "confirm", "explain", "rules")
 WHOLE = ("null_control", "compare")  # what the methods of a result of those names do; neither imports the other
 SHOW = ("report", "widgets")  # side by side: neither imports the other
 JOIN = ("_audit", "benchmark")  # the places that join the layers
@@ -21,6 +21,7 @@ RANK |= dict.fromkeys(WHOLE, len(RANK))
 RANK["result"] = len(RANK)
 RANK |= dict.fromkeys(SHOW, len(RANK))
 RANK |= dict.fromkeys(JOIN, len(RANK))
+RANK["_hypothesis"] = len(RANK)  # an audit of candidates that the user names
 RANK |= dict.fromkeys(TOP, len(RANK) + 1)
 
 # A loaded result no longer has the audit at hand that null_control repeats.
@@ -63,7 +64,8 @@ def layers_imported(source, *, module, is_package, submodules):
             given = node.args[0]
             if isinstance(given, ast.Constant) and isinstance(given.value, str):
                 add(given.value, node, lazy)
-        inside = lazy or isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda))
+        for_types = isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        inside = lazy or for_types or isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda))
         for child in ast.iter_child_nodes(node):
             walk(child, inside)
 

@@ -9,10 +9,10 @@ import pytest
 from mmaudit._errors import AuditWarning, InputError, UnknownKeywordError
 from mmaudit.data import AuditData
 from mmaudit.datasets import load_mimic_cxr, load_phantom, write_phantom
-from mmaudit.datasets._report_sections import findings_and_impression
 from mmaudit.datasets.phantom import DEVICES, FINDINGS, PhantomImages
 from mmaudit.datasets.phantom._cohort import METADATA
 from mmaudit.images import ImageSource
+from mmaudit.text import findings_and_impression
 
 FIRST_TWO = ["10000000", "10000001"]  # the patients that depend on the label
 

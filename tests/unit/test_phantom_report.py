@@ -6,7 +6,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from mmaudit.datasets._report_sections import report_sections
 from mmaudit.datasets.phantom import _report
 from mmaudit.datasets.phantom._phrases import QUESTIONS, REASONS_SAID
 from mmaudit.datasets.phantom._record import DEVICES, FINDINGS, Body, Device, Finding, Study
@@ -20,6 +19,7 @@ from mmaudit.datasets.phantom._report import (
     REASONS,
     write_report,
 )
+from mmaudit.text import report_sections
 
 PROSE = (0, 3, 5, 6, 7)
 TERSE = (1, 2, 4)

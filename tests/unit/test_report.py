@@ -6,7 +6,7 @@ import io
 import json
 import re
 from html.parser import HTMLParser
-from itertools import pairwise
+from itertools import groupby, pairwise
 
 import matplotlib as mpl
 import pytest
@@ -200,6 +200,14 @@ def test_page_says_findings_first_and_names_the_part_of_each_number(summary):
         assert text in words
 
 
+def test_label_terms_are_counted_and_shown_only_when_asked_for(summary):
+    masked, shown = Page(render_html(summary)).words, Page(render_html(summary, show_label_terms=True)).words
+    assert "covid label term" not in masked
+    assert masked.count("1 label term hidden: it restates the label, which is no explanation.") == 4
+    assert shown.count("covid label term: restates the label, not an explanation") == 4
+    assert "hidden" not in shown
+
+
 def test_page_asks_for_nothing_outside_itself(summary):
     markup = render_html(summary)
     page = Page(markup)
@@ -320,7 +328,8 @@ def test_words_to_avoid_are_avoided(summary, rendering):
 
 
 def test_each_css_rule_starts_with_our_prefix():
-    css = re.sub(r"/\*.*?\*/", "", (TEMPLATES / "report.css").read_text(encoding="utf-8"), flags=re.DOTALL)
+    sources = "".join((TEMPLATES / name).read_text(encoding="utf-8") for name in ("slice.css", "report.css"))
+    css = re.sub(r"/\*.*?\*/", "", sources, flags=re.DOTALL)
     selectors = [s.strip() for group in re.findall(r"([^{}]+)\{", css) for s in group.split(",")]
     own = [s for s in selectors if not s.startswith("@media") and not s.endswith(")")]
     assert len(own) > 100
@@ -421,7 +430,7 @@ def test_markdown_escapes_what_would_be_markup(summary):
     summary["warnings"] = ["1. no list", "- no list", "# no heading", "95.5 stays"]
     card = render_markdown_card(summary)
     row = next(line for line in card.splitlines() if line.startswith("| a"))
-    assert len(cells(row)) == 9
+    assert len(cells(row)) == 11
     assert cells(row)[1].strip() == (r"a\|b &lt;img src=x&gt; \`c\` \*d\* \# e \[f\](http://x) \\\| g &amp;lt;")
     for line in (r"- 1\. no list", r"- \- no list", r"- \# no heading", "- 95.5 stays"):
         assert line in card.splitlines()
@@ -430,17 +439,48 @@ def test_markdown_escapes_what_would_be_markup(summary):
 def test_markdown_card_has_its_sections_and_no_sample_ids(summary):
     card = render_markdown_card(summary)
     heads = [line for line in card.splitlines() if line.startswith("#")]
+    # The headings of Hugging Face's template, in its order and levels, and below them ours and the toolkit's
     assert heads == [
-        "## Performance in subgroups",
-        "### What could have been detected",
-        "### How it was tested",
-        "### Data",
-        "## Known limitations",
+        "## Evaluation",
+        "### Testing Data, Factors & Metrics",
+        "#### Testing Data",
+        "#### Factors",
+        "#### Metrics",
+        "### Results",
+        "#### Summary",
+        "#### Quantitative Analysis",
+        "##### Finding 1: view = AP Supine, part 1",
+        "##### Finding 2: view = AP Supine, part 2",
+        "#### What could have been detected",
+        "## Bias, Risks, and Limitations",
+        "### Limitations",
     ]
-    assert "| +48 points (+30 to +63) | 40 | 0.003 |" in card
+    row = next(line for line in card.splitlines() if line.startswith("| view = AP Supine, part 1 "))
+    assert [cell.strip() for cell in cells(row)[3:-1]] == [
+        "view = 'AP Supine'",
+        "40",
+        "60 %",
+        "12 %",
+        "+48 points (+30 to +63)",
+        "0.003",
+        "–",
+    ]
     assert "120 confirmation patients (203 samples)" in card
     assert "x1-0" not in card
     assert "q-17" not in card
+
+
+def test_markdown_card_is_valid_where_it_is_pasted(summary):
+    """Each table has as many cells in each row, and headings go down one level at a time."""
+    lines = render_markdown_card(summary).splitlines()
+    tables = [list(rows) for is_table, rows in groupby(lines, lambda line: line.startswith("|")) if is_table]
+    assert len(tables) == 3
+    assert [{len(cells(row)) for row in rows} for rows in tables] == [{4}, {11}, {6}]
+    levels = [len(line.split()[0]) for line in lines if line.startswith("#")]
+    assert all(after - before <= 1 for before, after in pairwise(levels))
+    places = [k for k, line in enumerate(lines) if line.startswith("#")]
+    assert {lines[k + step] for k in places for step in (-1, 1) if k} == {""}
+    assert not any(line.startswith("---") for line in lines)  # no YAML
 
 
 def test_markdown_card_of_nothing(nothing_found):
@@ -504,6 +544,13 @@ def several(summary):
         for k, row in enumerate(rows):
             row["target"] = targets[k % 2]["name"]
     return changed
+
+
+def test_a_slice_size_that_was_not_computed_is_a_dash(summary):
+    changed = several(summary)
+    changed["detectable"].append({"target": "effusion", "label": 1, "n_patients": 9, "share": 0.3, "gap": 0.3})
+    row = re.search(r'<tr><th scope="row">effusion, with it</th>(.*?)</tr>', render_html(changed), re.DOTALL)[1]
+    assert Page(f"<table>{row}</table>").words == "–30 points9 patients"
 
 
 def test_names_of_labels_stay_texts(summary):

@@ -356,7 +356,7 @@ def test_files_are_as_private_as_the_user_asks(tmp_path, monkeypatch):
         assert stat.S_IMODE(out.stat().st_mode) == 0o777 & ~mask
 
 
-FIVE = ["candidates.csv", "findings.csv", "membership.parquet", "report.html", "result.json"]
+SIX = ["candidates.csv", "findings.csv", "membership.parquet", "report.html", "result.json", "rules.json"]
 
 
 @pytest.mark.parametrize("exists", [True, False])
@@ -366,7 +366,7 @@ def test_to_folder_writes_five_files(tmp_path, exists):
         out.mkdir(parents=True)
     result = make()
     assert result.to_folder(out) == out
-    assert sorted(p.name for p in out.iterdir()) == FIVE
+    assert sorted(p.name for p in out.iterdir()) == SIX
     assert sorted(p.name for p in out.parent.iterdir()) == ["audit"]
     assert_same(result, load_result(out / "result.json"))
     table = pd.read_csv(out / "candidates.csv")
@@ -385,7 +385,7 @@ def test_to_folder_refuses_a_folder_with_files_unless_told(tmp_path):
     assert len(load_result(out / "result.json").candidates) == 1
     make().to_folder(out, overwrite=True)
     assert len(load_result(out / "result.json").candidates) == 3
-    assert sorted(p.name for p in out.iterdir()) == sorted([*FIVE, "notes.txt"])
+    assert sorted(p.name for p in out.iterdir()) == sorted([*SIX, "notes.txt"])
     assert sorted(p.name for p in tmp_path.iterdir()) == ["audit"]
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["findings_and_impression", "report_sections"]
+__all__ = ["findings_and_impression", "report_sections", "section_parts"]
 
 # Any line that starts in capitals followed by a colon; the few headers that also occur in small letters by name.
 _HEADER = re.compile(
@@ -68,17 +68,24 @@ def report_sections(text: str) -> dict[str, str]:
     >>> report_sections("FINAL REPORT\n INDICATION: Cough.\n\n FINDINGS:  No\n effusion.\n\n IMPRESSION: Normal.")
     {'INDICATION': 'Cough.', 'FINDINGS': 'No effusion.', 'IMPRESSION': 'Normal.'}
     """
-    text = _without_banner(text)
-    headers = list(_HEADER.finditer(text))
     sections: dict[str, str] = {}
-    for i, header in enumerate(headers):
-        name = " ".join(header[1].upper().split())
-        name = _SAME.get(name, name)
-        end = headers[i + 1].start() if i + 1 < len(headers) else len(text)
-        body = " ".join(text[header.end() : end].split())
-        if body:
+    for name, part in section_parts(text):
+        body = " ".join(part.split())
+        if name and body:
             sections[name] = f"{sections[name]} {body}" if name in sections else body
     return sections
+
+
+def section_parts(text: str) -> list[tuple[str, str]]:
+    """Return name and text of each part of a report, lines as they are; the name before the first header is ""."""
+    text = _without_banner(text)
+    headers = list(_HEADER.finditer(text))
+    ends = [*(header.start() for header in headers), len(text)]
+    parts = [("", text[: ends[0]])]
+    for header, end in zip(headers, ends[1:], strict=True):
+        name = " ".join(header[1].upper().split())
+        parts.append((_SAME.get(name, name), text[header.end() : end]))
+    return parts
 
 
 def findings_and_impression(text: str) -> str:
