@@ -19,7 +19,7 @@ from tqdm import tqdm
 from mmaudit._errors import AuditWarning, InputError, check_keywords, nearest
 from mmaudit.confirm import confirm, detectable_gaps, slice_metrics
 from mmaudit.data import MODALITIES, NO_PATIENT_ID, AuditData, Target
-from mmaudit.encoders import Features, ImageTable, encode
+from mmaudit.encoders import ClassifierEncoder, Features, ImageTable, encode
 from mmaudit.explain import TraitFinder, describe, explain_slices, sentence
 from mmaudit.metrics import Metric, as_metric
 from mmaudit.result import DETECTABLE_COLUMNS, AuditResult, candidate_frame, sample_columns
@@ -237,6 +237,7 @@ def run(
             min_count=min_count,
             n_permutations=how.n_permutations,
             joint=joint,
+            witnesses=() if (encoders or {}).get("image", "").startswith(ClassifierEncoder.__name__) else ("image",),
             random_state=seeds[5],
         )
         if how.explain
@@ -515,7 +516,9 @@ def _describe(data, targets, proposed, features, discovery, numbers, explanation
         if in_confirmation["confirmed"]:
             told_here |= held_out
         judged = explanations[k]["triage"] if explanations else None
-        noise = bool(judged and in_confirmation["confirmed"] and judged["label_noise"]["label_noise"])
+        # Without reports the records have no witness that is good enough to blame them.
+        blamed = bool(judged and data.reports is not None and judged["label_noise"]["label_noise"])
+        noise = blamed and bool(in_confirmation["confirmed"])
         rows.append(
             {
                 "slice_id": slice_id,

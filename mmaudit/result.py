@@ -359,7 +359,10 @@ class AuditResult:
     def phrases(
         self, slice_id: str, encoder: Any, phrases: Sequence[str] | None = None, *, data: AuditData | None = None
     ) -> pd.DataFrame:
-        """Return phrases in the order in which they tell the images of a slice from others, on confirmation patients.
+        """Return phrases in the order in which they tell the images of a slice from their counterexamples.
+
+        Images are those of confirmation patients. A counterexample is the most similar image outside the slice, of the
+        same label, that the classifier got right.
 
         Parameters
         ----------
@@ -389,7 +392,9 @@ class AuditResult:
             phrases = [term for term in terms if not term.startswith("indication: ")]
         data = audited_data(self, data)
         inside, compared = self._sides(slice_id, data)
-        return rank_phrases(encoder, data, inside & compared, phrases, outside=~inside & compared)
+        k = self.candidates["slice_id"].tolist().index(slice_id)
+        target = data.targets(self.settings.get("threshold", 0.5))[comparisons_of(self, data)[k][0]]
+        return rank_phrases(encoder, data, inside & compared, phrases, outside=~inside & compared, right=~target.error)
 
     def _sides(self, slice_id: str, data: AuditData) -> tuple[np.ndarray, np.ndarray]:
         """Return which samples of `data` are members, and which are compared on the confirmation part."""

@@ -56,6 +56,7 @@ def explain_slices(
     min_count: int = 5,
     n_permutations: int = 4999,
     joint: Any = None,
+    witnesses: Sequence[str] = ("image",),
     random_state: Any = 0,
 ) -> tuple[list[dict[str, Any]], list[pd.DataFrame]]:
     """Return what each slice is, in rules, report terms and images, and how well that holds on held-out patients.
@@ -74,10 +75,12 @@ def explain_slices(
         As for `mmaudit.confirm.confirm`, which judges the gap in what the explanations pick. All explanations of all
         slices count in one correction.
     min_count : int
-        Discovery reports that must hold a term, and discovery samples a predicate must hold for.
+        Discovery samples that a predicate on metadata must hold for.
     joint : encoder or None
         The encoder of images and texts in one space that the images of `features` were embedded by: terms of the
         reports then compete as phrases for the images of each slice.
+    witnesses : sequence of modality
+        Embeddings that know nothing of the classifier, and may bear witness to a label where no report does.
     random_state : int, RandomState or None
         Seed.
 
@@ -101,7 +104,7 @@ def explain_slices(
     index = None
     if data.reports is not None:
         words = sorted({w for name in data.label_names for w in label_terms(name, data.label_terms)})
-        index = index_terms(list(data.reports), fit_on=discovery, min_count=min_count, label_words=words)
+        index = index_terms(list(data.reports), fit_on=discovery, label_words=words)
     table = features.table[
         [c for c in features.table.columns if features.kinds[c] in ("metadata", "image") and not c.startswith(CLUSTER)]
     ]
@@ -110,7 +113,8 @@ def explain_slices(
         space = PhraseSpace.of(joint, features.embeddings["image"], _phrases_of(index))
     leakage = LEAKAGE if data.reports is not None and made_from_reports(data) else ""
 
-    verdicts = [triage(data, t, embeddings=_witness_embeddings(data, features), random_state=seeds[2]) for t in targets]
+    heard = {m: features.embeddings[m] for m in witnesses if m in features.embeddings}
+    verdicts = [triage(data, target, embeddings=heard, random_state=seeds[2]) for target in targets]
     explanations: list[dict[str, Any]] = []
     parts_of: list[list[Part]] = []
     for k, found in enumerate(slices):
@@ -133,7 +137,7 @@ def explain_slices(
         parts.append(rule_part(table, inside, seen, patient, min_patients=min_count))
         if space is not None:
             parts.append(phrase_part(space, inside, ~target.error, seen, patient))
-        if "image" in features.embeddings and found.modality in ("image", "multimodal"):
+        if "image" in features.embeddings and (found.rule is None or "image" in found.modality):
             parts.append(like_members(features.embeddings["image"], inside, seen, patient))
         parts_of.append(_distinct(parts, known))
         explanations.append(
@@ -174,11 +178,6 @@ def explain_slices(
             best = max(said, key=lambda p: (p["kind"] != "rule", p["confirmation"]["f1"]))
             explanation["sentence"] = _sentence(best)
     return explanations, verdicts
-
-
-def _witness_embeddings(data: AuditData, features: Features) -> dict[str, np.ndarray]:
-    """Return what may bear witness to a label beside the classifier: embeddings of the images."""
-    return {m: features.embeddings[m] for m in ("image",) if m in features.embeddings}
 
 
 def _phrases_of(index: TermIndex) -> list[str]:

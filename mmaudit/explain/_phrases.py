@@ -30,6 +30,7 @@ def rank_phrases(
     phrases: Sequence[str],
     *,
     outside: np.ndarray | None = None,
+    right: np.ndarray | None = None,
     n_resamples: int = 500,
     random_state: int | np.random.RandomState | None = 0,
 ) -> pd.DataFrame:
@@ -47,6 +48,9 @@ def rank_phrases(
         Candidates, such as "chest tube" or "lateral view".
     outside : ndarray of shape (n_samples,), bool, or None
         What the members are compared with, such as the other samples of the same label. None: all others.
+    right : ndarray of shape (n_samples,), bool, or None
+        What the classifier got right. Members are then compared with their counterexamples: for each the sample of
+        `outside` whose image is nearest to it and that the classifier got right. None: with all of `outside`.
     n_resamples : int
         Resamplings of patients for the intervals.
     random_state : int, RandomState or None
@@ -87,10 +91,16 @@ def rank_phrases(
         raise InputError("phrases", "at least one phrase", "none", "Give some, such as ['lateral view'].")
     rows = np.flatnonzero(members | others)
     seen = data.subset(rows)
-    texts = encoder.encode_texts(phrases)
-    likeness = encoder.encode_images(seen) @ texts.T
+    texts, images = encoder.encode_texts(phrases), encoder.encode_images(seen)
     member = members[rows]
     patient = np.unique(seen.patient_id.astype(str), return_inverse=True)[1]
+    if right is not None:
+        may = np.flatnonzero(~member & _mask("right", right, data.n_samples)[rows])
+        if not len(may):
+            raise InputError("right", "others that the classifier got right", "none", "Leave it out.")
+        kept = np.flatnonzero(member | np.isin(np.arange(len(rows)), may[nearest(images[member], images[may])]))
+        images, member, patient = images[kept], member[kept], np.unique(patient[kept], return_inverse=True)[1]
+    likeness = images @ texts.T
     by_patient = [np.flatnonzero(patient == k) for k in range(patient.max() + 1)]
     rng = check_random_state(random_state)
     drawn = []
@@ -158,10 +168,9 @@ def phrase_part(
     members, others = np.flatnonzero(inside & seen), np.flatnonzero(~inside & seen & right)
     if len(members) == 0 or len(others) == 0 or len(space.phrases) == 0:
         return None
-    chunks = np.array_split(members, -(-len(members) // 1024))
-    nearest = np.concatenate([(space.images[chunk] @ space.images[others].T).argmax(axis=1) for chunk in chunks])
+    near = others[nearest(space.images[members], space.images[others])]
     weight = patient_weights(inside, seen, patient)[inside[seen]]
-    direction = np.average(space.images[members] - space.images[others[nearest]], axis=0, weights=weight)
+    direction = np.average(space.images[members] - space.images[near], axis=0, weights=weight)
     tried = np.argsort(-(space.texts @ direction), kind="stable")[:N_TRIED]
     at, weight = inside[seen], patient_weights(inside, seen, patient)
     best: tuple[float, str, np.ndarray] | None = None
@@ -172,6 +181,13 @@ def phrase_part(
             best = (f1, f'the image is near to "{space.phrases[k]}"', score >= threshold)
     assert best is not None
     return Part("phrase", best[1], best[2], None)
+
+
+def nearest(images: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Return for each image the position of the most similar of the others, by the angle of their embeddings."""
+    images, others = (x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12) for x in (images, others))
+    chunks = np.array_split(images, -(-len(images) // 1024))
+    return np.concatenate([(chunk @ others.T).argmax(axis=1) for chunk in chunks])
 
 
 def _aurocs(likeness: np.ndarray, member: np.ndarray) -> np.ndarray:

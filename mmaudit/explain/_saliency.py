@@ -201,8 +201,8 @@ def saliency_map(
     is the positive part of the sum of A times the mean of G over places; HiResCAM [2]_ that of the sum of A times G;
     LayerCAM [3]_ that of the sum of A times the positive part of G. Where the rest of the network is linear, what
     HiResCAM cuts off and what it keeps add up to the logit less a constant. `tests/bench/pointing.py` plays the
-    pointing game with all of them: Grad-CAM is worst there, since its mean over places is made for a layer whose
-    places are averaged next.
+    pointing game with all of them: at the layer taken here Grad-CAM is worst, since its mean over places is
+    made for a layer whose places are averaged next.
 
     Occlusion [4]_: a cover of 1/7 of each side is laid at each of 13 x 13 places; under it each pixel becomes the mean
     around it. A cell of the map is the mean fall of the probability over the covers on it.

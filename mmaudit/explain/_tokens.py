@@ -15,11 +15,13 @@ from scipy.stats import norm
 from sklearn.feature_extraction.text import TfidfTransformer
 
 from mmaudit.slicers._scores import check_in_range
-from mmaudit.text import category_of, mentions, restates_label
+from mmaudit.text import canonical, category_of, mentions, restates_label
+from mmaudit.text._lexicon import lexicon
 
 __all__ = ["TERM_COLUMNS", "TermIndex", "contrast_terms", "index_terms"]
 
 MAX_TERMS = 6000
+MIN_COUNT = 5  # reports that hold a term: fewer than a candidate's patients, since a slice has several names
 PRIOR_PATIENTS = 10.0  # how many patients of the background the prior is worth
 ALPHA = 0.05  # of all terms together, one side (Bonferroni): a term whose contrast is less sure explains nothing
 SAME = 0.7  # Jaccard index from which two terms say the same of the members
@@ -64,7 +66,7 @@ def index_terms(
     reports: Sequence[str],
     *,
     fit_on: np.ndarray,
-    min_count: int = 5,
+    min_count: int = MIN_COUNT,
     label_words: Sequence[str] = (),
     max_words: int = 3,
 ) -> TermIndex:
@@ -90,7 +92,14 @@ def index_terms(
             frequency.update(row.keys())
             for token, (_, where) in row.items():
                 sections.setdefault(token, Counter()).update(where)
-    kept = sorted((t for t, n in frequency.items() if n >= min_count), key=lambda t: (-frequency[t], t))[:MAX_TERMS]
+    concepts = {concept.name for concept in lexicon()} - set(GROUPS.values())
+
+    def order(token: tuple[str, str]) -> tuple:
+        # Of terms in the same reports a concept comes first, and of those the most special: "rib fracture", "fracture".
+        is_concept = token[0] in concepts
+        return -frequency[token], not is_concept, -token[0].count(" ") if is_concept else 0, token
+
+    kept = sorted((token for token, n in frequency.items() if n >= min_count), key=order)[:MAX_TERMS]
     column = {token: k for k, token in enumerate(kept)}
     indptr, indices, values = [0], [], []
     for row in rows:
@@ -124,8 +133,7 @@ def _tokens_of(report: str, max_words: int) -> dict[tuple[str, str], tuple[int, 
     for mention in mentions(report, max_words=max_words):
         if mention.section == LEFT_OUT:
             continue
-        group = _group_of(mention.term)
-        for name in (mention.term, group) if group and group != mention.term else (mention.term,):
+        for name in (mention.term, *_kinds_of(mention.term)):
             term = IN_REASON + name if mention.section == REASON else name
             token = (sys.intern(term), sys.intern(mention.status))
             n, where = found.get(token, (0, []))
@@ -134,8 +142,13 @@ def _tokens_of(report: str, max_words: int) -> dict[tuple[str, str], tuple[int, 
 
 
 @lru_cache(maxsize=100_000)
-def _group_of(term: str) -> str | None:
-    return GROUPS.get(category_of(term))
+def _kinds_of(term: str) -> tuple[str, ...]:
+    """Return what a concept is one of: "rib fracture" is a fracture, and a chest tube a support device."""
+    category, last = category_of(term), term.rpartition(" ")[2]
+    found = {GROUPS.get(category, term)}
+    if canonical(term) == term and canonical(last) == last and category_of(last) == category:
+        found.add(last)
+    return tuple(sorted(found - {term}))
 
 
 def contrast_terms(

@@ -416,12 +416,17 @@ def _confident_learning(target: Target) -> np.ndarray:
 
 
 def _witnesses(target: Target, said: np.ndarray, second: np.ndarray) -> dict[str, np.ndarray]:
-    """Return the columns that each witness has in the model, shape (n_samples, n_columns)."""
+    """Return the columns that each witness has in the model, shape (n_samples, n_columns).
+
+    Where the report itself affirms or denies the label, a model of the reports is not asked: it has learned from the
+    recorded labels, and where those are wrong as a rule, so is what it makes of a plain statement.
+    """
     columns = {"classifier": _log_odds(target.y_proba)[:, None]}
     if (said != "").any():
         columns["report"] = np.stack([said == status for status in SAYS], axis=1).astype(float)
     if np.isfinite(second).all():
-        columns["second opinion"] = _log_odds(second)[:, None]
+        plain = np.isin(said, ("affirmed", "negated"))
+        columns["second opinion"] = np.where(plain, 0.0, _log_odds(second))[:, None]
     return columns
 
 

@@ -98,3 +98,19 @@ def test_what_does_not_fit(case, keywords, message):
     given = {"encoder": Brightness(), "data": data, "inside": inside, "phrases": PHRASES} | keywords
     with pytest.raises(InputError, match=message):
         rank_phrases(**given)
+
+
+def test_members_are_compared_with_their_counterexamples(case):
+    """The nearest of the right answers outside, found one by one by the angle."""
+    data, inside = case
+    right = data.y_true == 1
+    ranked = rank_phrases(Brightness(), data, inside, ["bright"], right=right)
+    space = Brightness().encode_images(data)
+    unit = space / np.linalg.norm(space, axis=1, keepdims=True)
+    may = np.flatnonzero(~inside & right)
+    near = {int(may[np.argmax(unit[may] @ unit[i])]) for i in np.flatnonzero(inside)}
+    kept = np.array([i for i in range(N) if inside[i] or i in near])
+    assert len(kept) < N
+    assert ranked["auroc"].iloc[0] == pytest.approx(roc_auc_score(inside[kept], space[kept, 0]), abs=1e-6)
+    with pytest.raises(InputError, match="right: expected others that the classifier got right, got none"):
+        rank_phrases(Brightness(), data, inside, ["bright"], right=inside)
