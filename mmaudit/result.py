@@ -995,7 +995,8 @@ def _for_spreadsheets(frame: pd.DataFrame) -> pd.DataFrame:
 def _doubtful(frame: pd.DataFrame) -> dict[str, Any]:
     """Return what is kept of the verdicts on samples: the doubtful ones."""
     kept = frame[frame["verdict"] != ""].sort_values("score", ascending=False, kind="stable").head(MOST_VERDICTS)
-    kept = kept.assign(sample_id=kept.index.astype(str), patient_id=kept["patient_id"].astype(str))
+    # Which samples are of one patient is needed, who that is is not.
+    kept = kept.assign(sample_id=kept.index.astype(str), patient_id=pd.factorize(kept["patient_id"])[0])
     return {"attrs": dict(frame.attrs), "rows": kept.to_dict("list")}
 
 

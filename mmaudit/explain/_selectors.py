@@ -260,8 +260,9 @@ def fidelity(
     by_patient = np.stack([np.bincount(codes, weights=part) for part in parts]) if len(at) else np.zeros((4, 1))
     n = by_patient.shape[1]
     rng = check_random_state(random_state)
-    times = rng.multinomial(n, np.full(n, 1 / n), size=N_RESAMPLES)
-    hit, size, total, every = by_patient @ times.T
+    # Few at a time: of 200,000 patients all resamples would take a gigabyte.
+    drawn = [by_patient @ rng.multinomial(n, np.full(n, 1 / n), size=50).T for _ in range(N_RESAMPLES // 50)]
+    hit, size, total, every = np.hstack(drawn)
     f1 = _f1(hit, size, total)
     chance = _f1(size * total / np.maximum(every, 1e-12), size, total)
     found["f1_low"], found["f1_high"] = (float(v) for v in np.quantile(f1, (0.025, 0.975)))

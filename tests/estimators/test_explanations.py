@@ -30,7 +30,7 @@ def cohort(*, n=1200, seed=0, said=("There is a chest tube.", ""), wrong_in=(0.6
             ],
             "view": np.where(rng.random(n) < 0.5, "AP", "PA"),
             "age": rng.integers(20, 90, n).astype(float),
-            "patient": np.arange(n) // 2,
+            "patient": [f"PID-{k // 2}" for k in range(n)],
         }
     )
     flips = rng.random(n) < np.where(tube & (y == 0), flipped, 0.0)
@@ -118,6 +118,7 @@ class TestPlanted:
             pd.testing.assert_frame_equal(before.parts, after.parts, check_dtype=False)
             assert str(result.card(slice_id)) == str(loaded.card(slice_id))
         assert loaded.review_queue(most=5)["because"].tolist() == result.review_queue(most=5)["because"].tolist()
+        assert "PID-" not in (tmp_path / "x.mmaudit.json").read_text(encoding="utf-8")
 
     def test_rules_run_on_other_patients(self, audited, tmp_path):
         data, _, result = audited
