@@ -223,26 +223,30 @@ def run(
     )
     numbers["stability"] = proposed.stability
     seconds.mark("confirm")
-    explanations, verdicts = (
-        explain_slices(
-            data,
-            slices,
-            targets,
-            features,
-            membership,
-            discovery,
-            numbers["confirmed"].tolist(),
-            metric=how.metric,
-            alpha=how.alpha,
-            min_count=min_count,
-            n_permutations=how.n_permutations,
-            joint=joint,
-            witnesses=() if (encoders or {}).get("image", "").startswith(ClassifierEncoder.__name__) else ("image",),
-            random_state=seeds[5],
-        )
-        if how.explain
-        else ([], [])
-    )
+    explanations: list[dict] = []
+    verdicts: list[pd.DataFrame] = []
+    if how.explain:
+        is_own = (encoders or {}).get("image", "").startswith(ClassifierEncoder.__name__)
+        with warnings.catch_warnings(record=True) as caught, threadpool_limits(1):
+            warnings.simplefilter("always", AuditWarning)
+            explanations, verdicts = explain_slices(
+                data,
+                slices,
+                targets,
+                features,
+                membership,
+                discovery,
+                numbers,
+                metric=how.metric,
+                alpha=how.alpha,
+                min_count=min_count,
+                n_permutations=how.n_permutations,
+                counted_beside=counted_beside,
+                joint=joint,
+                witnesses=() if is_own else ("image",),
+                random_state=seeds[5],
+            )
+        messages += [text for text in _retell(caught) if text not in messages]
     seconds.mark("explain")
     candidates, traits = _describe(data, targets, proposed, features, discovery, numbers, explanations, how.metric)
     if how.metric.name == "error_rate":
@@ -257,7 +261,14 @@ def run(
         """Audit other predictions of the same cases, without refits."""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", AuditWarning)  # they were told before
-            return run(other, replace(how, n_refits=0, explain=False), seed, images=images, propose=propose)
+            return run(
+                other,
+                replace(how, n_refits=0, explain=False),
+                seed,
+                images=images,
+                propose=propose,
+                counted_beside=counted_beside,
+            )
 
     return AuditResult(
         candidates=candidates,
@@ -516,9 +527,7 @@ def _describe(data, targets, proposed, features, discovery, numbers, explanation
         if in_confirmation["confirmed"]:
             told_here |= held_out
         judged = explanations[k]["triage"] if explanations else None
-        # Without reports the records have no witness that is good enough to blame them.
-        blamed = bool(judged and data.reports is not None and judged["label_noise"]["label_noise"])
-        noise = blamed and bool(in_confirmation["confirmed"])
+        noise = bool(judged and judged["label_noise"]["label_noise"] and in_confirmation["confirmed"])
         rows.append(
             {
                 "slice_id": slice_id,

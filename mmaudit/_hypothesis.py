@@ -27,7 +27,7 @@ def test_hypothesis(
     data: AuditData,
     hypothesis: Any,
     *,
-    labels: Sequence[int | None] | int | None = (1, 0),
+    labels: Sequence[int | None] | int | str | None = "auto",
     beside: AuditResult | None = None,
     alpha: float = 0.05,
     threshold: float | Sequence[float] | Mapping[str, float] = 0.5,
@@ -49,14 +49,15 @@ def test_hypothesis(
         mapping of columns to values, and an array of bool of shape (n_samples,), are as `where` of
         `mmaudit.failures.inject`. A list holds several guesses, which are corrected together. A mask must not be made
         from the predictions: then it has a gap by construction.
-    labels : sequence of {1, 0, None}, or one of them
+    labels : "auto", sequence of {1, 0, None}, or one of them
         Within which labels to compare: 1 for missed cases, 0 for false alarms, None for both at the same mix of labels.
-        Each counts in the correction.
+        Each counts in the correction. "auto": 1 and 0, or what the metric compares.
     beside : AuditResult or None
         An audit of the same data whose candidates count in the correction too. Give it if the audit gave you the idea.
+        It must have held out the same patients.
     alpha, threshold, metric, fraction, n_permutations, random_state, n_jobs, progress
-        As in `mmaudit.audit`. With the same fraction and random_state, the confirmation patients are those of the
-        audit, so that a guess which came from looking at its discovery patients is tested on others.
+        As in `mmaudit.audit`. With the same fraction, threshold and random_state, the confirmation patients are those
+        of the audit, so that a guess which came from looking at its discovery patients is tested on others.
 
     Returns
     -------
@@ -68,7 +69,7 @@ def test_hypothesis(
     ------
     InputError
         A guess that cannot be read, or that selects no sample or all of them; arguments out of range, as in
-        `mmaudit.audit`; a `beside` of other data.
+        `mmaudit.audit`; a `beside` of other data, or that held out other patients.
     UnknownKeywordError
         A keyword this function does not have.
 
@@ -87,7 +88,8 @@ def test_hypothesis(
     'view = AP supine'
     """
     guesses = _guesses(data, hypothesis)
-    labels = _labels(labels)
+    comparable = as_metric(metric).labels
+    labels = _labels(labels, comparable)
     if beside is not None and not isinstance(beside, AuditResult):
         raise TypeError(f"beside: expected an AuditResult, got {type(beside).__name__}. Give what audit() returned.")
     if beside is not None and not beside.samples.index.astype(str).equals(data.sample_id.astype(str)):
@@ -97,20 +99,21 @@ def test_hypothesis(
     how = Settings(modalities, len(guesses), alpha, threshold, as_metric(metric), fraction, 0, n_permutations, n_jobs)
 
     def propose(data, how, features, targets, discovery, *_) -> Proposed:
+        if beside is not None and (discovery != (beside.samples["part"] == "discovery").to_numpy()).any():
+            raise InputError(
+                "beside",
+                "an audit that held out the same patients",
+                "one that held out others",
+                "Give the fraction, threshold and random_state of that audit.",
+            )
         found, columns = [], []
         for guess in guesses:
             for of, target in enumerate(targets):
                 for label in labels:
-                    if label not in how.metric.labels:
-                        continue
                     modality = _modality(guess.rule, features.kinds)
                     slice_ = Slice("hypothesis", modality, of, label, guess.rule, 1)
                     found.append(slice_)
                     columns.append(strength(np.where(guess.mask, 0.9, 0.1), target, slice_))
-        if not found:
-            raise InputError(
-                "labels", f"some of {how.metric.labels}, which the metric compares", f"{labels}", "Use labels=None."
-            )
         names = [guess.words for guess in guesses for _ in range(len(found) // len(guesses))]
         membership = np.stack(columns, axis=1).astype(np.float32)
         return Proposed(found, membership, np.full(len(found), np.nan), 0, names)
@@ -172,10 +175,14 @@ def _guess(data: AuditData, given: Any) -> _Guess:
     return _Guess(words if isinstance(given, Mapping) else _MASK_WORDS, mask, None)
 
 
-def _labels(given: Any) -> tuple[int | None, ...]:
+def _labels(given: Any, comparable: Sequence[int | None]) -> tuple[int | None, ...]:
+    if isinstance(given, str) and given == "auto":
+        return tuple(label for label in (1, 0) if label in comparable) or tuple(comparable)
     labels = tuple(given) if isinstance(given, (list, tuple)) else (given,)
     if not labels or any(label not in (0, 1, None) for label in labels) or len(set(labels)) < len(labels):
         raise InputError("labels", "1, 0 or None, or several of them, each once", f"{given!r}", "Use (1, 0).")
+    if not set(labels) <= set(comparable):
+        raise InputError("labels", f"some of {comparable}, which the metric compares", f"{given!r}", "Leave it out.")
     return labels
 
 

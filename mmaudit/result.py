@@ -17,7 +17,7 @@ import pandas as pd
 
 from mmaudit._errors import InputError
 from mmaudit.compare import Comparison, audited_data, compare, comparisons_of
-from mmaudit.confirm import metric_frame
+from mmaudit.confirm import MIN_PATIENTS, metric_frame
 from mmaudit.null_control import NullControl, null_control
 
 if TYPE_CHECKING:
@@ -233,12 +233,12 @@ class AuditResult:
         from mmaudit.explain import Explanation
 
         self._check_slice(slice_id)
-        if slice_id not in self.explanations:
+        if "parts" not in self.explanations.get(slice_id, {}):
             raise InputError("slice_id", "a slice that was explained", "one that was not", "Audit the data again.")
         return Explanation(slice_id, self.explanations[slice_id])
 
     def triage(self, slice_id: str) -> pd.DataFrame:
-        """Return the members of a slice whose label is doubtful or that the classifier gets wrong, most doubtful first.
+        """Return the members of a slice with a doubtful label or a wrong answer, the most doubtful label first.
 
         Parameters
         ----------
@@ -255,11 +255,15 @@ class AuditResult:
         ------
         InputError
             If there is no such slice, or the result holds no verdicts.
+
+        Notes
+        -----
+        A saved result keeps the 20,000 most doubtful samples of each label.
         """
         self._check_slice(slice_id)
         frame = self._verdict_frame(self.candidates.loc[self.candidates["slice_id"] == slice_id, "target"].iloc[0])
         members = self.membership.index[self.membership[slice_id] >= 0.5]
-        frame = frame[frame.index.isin(members)]
+        frame = frame[frame.index.isin(members) & (frame["verdict"] != "")]
         part = self.samples["part"].reindex(frame.index)
         return frame.assign(part=part)[["part", *frame.columns]].sort_values("score", ascending=False, kind="stable")
 
@@ -339,7 +343,8 @@ class AuditResult:
         Raises
         ------
         InputError
-            If there is no such slice, no data, no images, or nobody held out is in it or outside it.
+            If there is no such slice, no data, no images, or fewer than 5 held-out patients are in it or outside it:
+            the mean of few shows who they are.
 
         See Also
         --------
@@ -352,6 +357,14 @@ class AuditResult:
         if data.images is None:
             raise InputError("data", "data with images", "data without", "Audit data with images.")
         inside, compared = self._sides(slice_id, data)
+        for side in (inside & compared, ~inside & compared):
+            if len(pd.unique(data.patient_id[side])) < MIN_PATIENTS:
+                raise InputError(
+                    "slice_id",
+                    f"{MIN_PATIENTS} held-out patients or more in the slice and outside it",
+                    "fewer",
+                    "Choose a larger slice.",
+                )
         found = mean_difference(data, inside & compared, ~inside & compared, patient=data.patient_id)
         self.explanations.setdefault(slice_id, {})["difference"] = found.to_dict()
         return found
@@ -385,11 +398,12 @@ class AuditResult:
         mmaudit.explain.rank_phrases
         """
         from mmaudit.explain import rank_phrases
+        from mmaudit.explain._tokens import IN_REASON
 
         self._check_slice(slice_id)
         if phrases is None:
             terms = self.explain(slice_id).terms(status="affirmed")["term"]
-            phrases = [term for term in terms if not term.startswith("indication: ")]
+            phrases = [term for term in terms if not term.startswith(IN_REASON)]
         data = audited_data(self, data)
         inside, compared = self._sides(slice_id, data)
         k = self.candidates["slice_id"].tolist().index(slice_id)
@@ -743,7 +757,7 @@ class AuditResult:
         return row | {
             "traits": self.traits.get(slice_id, []),
             "traits_part": "discovery",
-            "explanation": self.explanations.get(slice_id),
+            "explanation": self._explanation(slice_id, thumbnails),
             "members": members,
         }
 
@@ -758,6 +772,12 @@ class AuditResult:
                 if picture is not None:
                     kept[sample] = picture
         return kept
+
+    def _explanation(self, slice_id: str, pictures: bool) -> dict | None:
+        content = self.explanations.get(slice_id)
+        if content is None or pictures:
+            return content
+        return {name: value for name, value in content.items() if name != "difference"}
 
     def _check_slice(self, slice_id: Any) -> None:
         if slice_id not in self.membership.columns:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import importlib.resources
 import json
+import math
 import secrets
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
@@ -44,7 +45,7 @@ __all__ = [
 KIND, VERSION = "mmaudit.rules", 1
 MOST_BYTES = 20_000_000
 MOST_RULES, MOST_PARTS, MOST_CHARACTERS = 10_000, 1000, 10_000
-MOST_VALUES = 50  # of a column that are kept; one with more may hold names
+MOST_VALUES = 12  # of a column that are kept; one with more may hold names
 LONGEST_TERM = 3  # words of a term that explains a slice
 FIELDS = ("description", "sentence", "target", "status", "source")
 EVIDENCE = ("gap", "ci_low", "ci_high", "q_value", "n_patients")
@@ -70,7 +71,7 @@ def rules_document(
         `confirmed`; `evidence`, numbers by name. With a rule and terms, both hold. `rules_of` makes them.
     data : AuditData or None
         The audited cases, whose values and ranges are noted for the columns that rules speak of. Of numbers the 1st
-        and 99th percentile are, so that nobody's own value is. None: only the kinds of columns are noted.
+        and 99th percentile are, rounded outwards. None: only the kinds of columns are noted.
     label : str
         What label 1 means.
 
@@ -377,9 +378,19 @@ def _describe_column(part: Mapping[str, Any], metadata: pd.DataFrame) -> dict[st
         return {"dtype": kind}
     known = metadata[column].dropna()
     if pandas_types.is_numeric_dtype(known):
-        return {"dtype": NUMBER, "range": [float(q) for q in known.quantile([0.01, 0.99])] if len(known) else None}
+        low, high = known.quantile([0.01, 0.99]) if len(known) else (np.nan, np.nan)
+        # Outwards, to two digits: a quantile is somebody's own value.
+        return {"dtype": NUMBER, "range": [_outwards(low, -1), _outwards(high, 1)] if len(known) else None}
     values = sorted(map(str, known.unique()))
     return {"dtype": TEXT, "values": values if len(values) <= MOST_VALUES else None}
+
+
+def _outwards(value: float, sign: int) -> float:
+    """Return a number rounded to two digits, down (`sign` -1) or up (1)."""
+    if value == 0 or not np.isfinite(value):
+        return float(value)
+    step = 10.0 ** (math.floor(math.log10(abs(value))) - 1)
+    return float(f"{sign * math.ceil(round(sign * value / step, 9)) * step:.12g}")
 
 
 # What a file may hold

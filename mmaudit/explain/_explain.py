@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,7 @@ from mmaudit.explain._selectors import (
     because,
     fidelity,
     like_members,
+    patient_resamples,
     patient_weights,
     picks,
     rule_part,
@@ -37,6 +38,7 @@ LEAKAGE = (
     "The labels of these data were made from the reports: terms that restate the label separate its cases by "
     "construction, and say nothing about why the classifier is wrong."
 )
+NOT_CONFIRMED = "the slice itself is not confirmed"
 DENIED = "it rests on what reports deny, and a negated mention explains nothing"
 MEMBERS_SHOWN = 6
 _MEASURED = ("gap", "ci_low", "ci_high", "p_value", "q_value")
@@ -49,12 +51,13 @@ def explain_slices(
     features: Features,
     membership: np.ndarray,
     discovery: np.ndarray,
-    confirmed: Sequence[bool],
+    numbers: pd.DataFrame,
     *,
     metric: Any = "error_rate",
     alpha: float = 0.05,
     min_count: int = 5,
     n_permutations: int = 4999,
+    counted_beside: np.ndarray | None = None,
     joint: Any = None,
     witnesses: Sequence[str] = ("image",),
     random_state: Any = 0,
@@ -69,11 +72,11 @@ def explain_slices(
     features : Features of n_samples
     membership : ndarray of shape (n_samples, n_slices), in [0, 1]
     discovery : ndarray of shape (n_samples,), bool
-    confirmed : sequence of bool
-        Whether each slice is a finding.
-    metric, alpha, n_permutations
-        As for `mmaudit.confirm.confirm`, which judges the gap in what the explanations pick. All explanations of all
-        slices count in one correction.
+    numbers : DataFrame, one row a slice
+        What `mmaudit.confirm.confirm` found of the slices.
+    metric, alpha, n_permutations, counted_beside
+        As for `mmaudit.confirm.confirm`, which judges the gap in what the explanations pick. All slices and all their
+        explanations count in one correction. How well a selector picks its slice is not corrected: it is no finding.
     min_count : int
         Discovery samples that a predicate on metadata must hold for.
     joint : encoder or None
@@ -90,8 +93,9 @@ def explain_slices(
         `status`: "explained", "not explained" or "not confirmed". `sentence`: the best explanation in words that holds;
         "" where none does. `parts`: each explanation, with `kind`, `text`, `selector`, numbers of both parts of the
         data, `holds` and `because`. `terms`: what `contrast_terms` found, also terms that restate the label, marked.
-        `leakage`: a warning, or "". `triage`: how wrong members are judged, on confirmation patients. `members`: ids of
-        the strongest and most typical members, and of counterexamples.
+        `leakage`: a warning, or "". `triage`: how wrong members are judged, those of confirmation patients; the model
+        that judges has seen all patients. `members`: ids of the strongest and most typical members, and of
+        counterexamples.
     verdicts : list of DataFrame, one a target
         What `triage` gives.
 
@@ -104,7 +108,7 @@ def explain_slices(
     index = None
     if data.reports is not None:
         words = sorted({w for name in data.label_names for w in label_terms(name, data.label_terms)})
-        index = index_terms(list(data.reports), fit_on=discovery, label_words=words)
+        index = index_terms(list(data.reports), fit_on=discovery, patient=patient, label_words=words)
     table = features.table[
         [c for c in features.table.columns if features.kinds[c] in ("metadata", "image") and not c.startswith(CLUSTER)]
     ]
@@ -115,6 +119,7 @@ def explain_slices(
 
     heard = {m: features.embeddings[m] for m in witnesses if m in features.embeddings}
     verdicts = [triage(data, target, embeddings=heard, random_state=seeds[2]) for target in targets]
+    n = max(len(slices), 1)
     explanations: list[dict[str, Any]] = []
     parts_of: list[list[Part]] = []
     for k, found in enumerate(slices):
@@ -145,12 +150,12 @@ def explain_slices(
                 "status": "not confirmed",
                 "sentence": "",
                 "parts": [],
-                "terms": _records(terms),
+                "terms": terms.to_dict("records"),
                 "leakage": leakage,
                 "triage": {
                     **triage_shares(verdicts[found.target], inside & known & ~discovery),
                     "part": "confirmation",
-                    "label_noise": label_noise(verdicts[found.target], inside & known & ~discovery, alpha=alpha),
+                    "label_noise": _label_noise(verdicts[found.target], inside & known & ~discovery, data, alpha / n),
                 },
                 "members": _members(data, features, membership[:, k], inside, known, target, patient),
             }
@@ -164,12 +169,14 @@ def explain_slices(
         discovery,
         patient,
         data,
+        numbers,
         metric,
         alpha,
         n_permutations,
+        counted_beside,
         seeds,
     )
-    for explanation, is_finding in zip(explanations, confirmed, strict=True):
+    for explanation, is_finding in zip(explanations, numbers["confirmed"], strict=True):
         held = [p for p in explanation["parts"] if p["holds"] and p["kind"] in IN_WORDS]
         said = [p for p in held if p["kind"] != "rule" or p["selector"]]  # a cluster of images says nothing
         if is_finding:
@@ -196,33 +203,64 @@ def _distinct(parts: Sequence[Part | None], known: np.ndarray) -> list[Part]:
     return list(kept.values())
 
 
+def _label_noise(verdicts: pd.DataFrame, members: np.ndarray, data: AuditData, alpha: float) -> dict[str, Any]:
+    """Return whether the records are to blame; without reports that may be heard no witness is good enough for that."""
+    found = label_noise(verdicts, members, alpha=alpha)
+    found["label_noise"] &= data.reports is not None and not verdicts.attrs["leakage"]
+    return found
+
+
 def _measure(
-    explanations, parts_of, slices, targets, membership, discovery, patient, data, metric, alpha, n_permutations, seeds
+    explanations,
+    parts_of,
+    slices,
+    targets,
+    membership,
+    discovery,
+    patient,
+    data,
+    numbers,
+    metric,
+    alpha,
+    n_permutations,
+    counted_beside,
+    seeds,
 ) -> None:
     """Measure every part on the confirmation samples, and write what it is worth into the explanations."""
     held_out = ~discovery
     flat = [(k, part) for k, parts in enumerate(parts_of) for part in parts]
-    if not flat:
-        return
-    numbers = confirm(
-        np.stack([part.picked[held_out] for _, part in flat], axis=1),
-        [(slices[k].target, slices[k].label) for k, _ in flat],
-        [target.take(held_out) for target in targets],
-        data.patient_id[held_out],
-        metric=metric,
-        alpha=alpha,
-        n_permutations=n_permutations,
-        random_state=seeds[0],
-    ).to_dict("records")
-    for (k, part), judged in zip(flat, numbers, strict=True):
+    # The rule that a slice was found as picks the slice: it has its numbers, and counts as the slice.
+    tested = [(k, part) for k, part in flat if part.kind != "rule"]
+    judged: Iterator[dict[Any, Any]] = iter(())
+    if tested:
+        beside = [numbers["p_value"], [] if counted_beside is None else counted_beside]
+        judged = iter(
+            confirm(
+                np.stack([part.picked[held_out] for _, part in tested], axis=1),
+                [(slices[k].target, slices[k].label) for k, _ in tested],
+                [target.take(held_out) for target in targets],
+                data.patient_id[held_out],
+                metric=metric,
+                alpha=alpha,
+                n_permutations=n_permutations,
+                counted_beside=np.concatenate(beside),
+                random_state=seeds[0],
+            ).to_dict("records")
+        )
+    resamples: dict[tuple, np.ndarray] = {}
+    for k, part in flat:
+        of_gap = numbers.iloc[k].to_dict() if part.kind == "rule" else next(judged)
         target, label = targets[slices[k].target], slices[k].label
         known = target.y_true >= 0 if label is None else target.y_true == label
-        inside = membership[:, k] >= 0.5
-        learned = picks((part.picked & known)[discovery & known], inside[discovery & known],
-                        patient_weights(inside, discovery & known, patient))  # fmt: skip
-        held = fidelity(part.picked, inside, held_out & known, patient, random_state=seeds[1])
-        both = {**held, **judged, "n_patients": held["n_patients"]}
-        why_not = DENIED if _rests_on_denial(part) else because(both, alpha)
+        inside, seen, among = membership[:, k] >= 0.5, discovery & known, held_out & known
+        if (slices[k].target, label) not in resamples:
+            resamples[slices[k].target, label] = patient_resamples(patient[among], random_state=seeds[1])
+        learned = picks(part.picked[seen], inside[seen], patient_weights(inside, seen, patient))
+        held = fidelity(part.picked, inside, among, patient, resamples=resamples[slices[k].target, label])
+        both = {**held, **of_gap, "n_patients": held["n_patients"]}
+        why_not = because(both, alpha) if numbers["confirmed"].iloc[k] else NOT_CONFIRMED
+        if _rests_on_denial(part):
+            why_not = DENIED
         above = held.pop("above_chance")
         explanations[k]["parts"].append(
             {
@@ -230,7 +268,7 @@ def _measure(
                 "text": part.text,
                 "selector": part.selector,
                 "discovery": learned,
-                "confirmation": {**held, "f1_above_chance_low": above, **{name: judged[name] for name in _MEASURED}},
+                "confirmation": {**held, "f1_above_chance_low": above, **{name: of_gap[name] for name in _MEASURED}},
                 "holds": not why_not,
                 "because": why_not,
             }
@@ -240,14 +278,14 @@ def _measure(
 def _rests_on_denial(part: Part) -> bool:
     """Return whether a rule asks for a report that says "no" to something."""
     rule = (part.selector or {}).get("rule", ())
-    return any(p["operator"] == "mentions" and p["column"].startswith(('"no ', "[no ")) for p in rule)
+    return any(p["operator"] == "mentions" and p["column"].startswith('"no ') for p in rule)
 
 
 def _sentence(part: Mapping[str, Any]) -> str:
     numbers = part["confirmation"]
     if part["kind"] == "rule":
         return f"It is the rule: {part['text']}."
-    text = part["text"] if part["kind"] == "terms" else f"the case has {part['text']}"
+    text = f"the case has {part['text']}" if part["kind"] == "metadata" else part["text"]
     return (
         f"Most of it can be said as: {text} (among held-out patients this picks {100 * numbers['recall']:.0f} % of the "
         f"slice, and {100 * numbers['precision']:.0f} % of what it picks is in the slice)."
@@ -270,7 +308,3 @@ def _members(data, features, strength, inside, known, target, patient) -> dict[s
         "typical": [ids[i] for i in found["typical"]],
         "counterexamples": [[ids[i], ids[j]] for i, j in found["counterexamples"]],
     }
-
-
-def _records(terms: pd.DataFrame) -> list[dict[str, Any]]:
-    return terms.to_dict("records")

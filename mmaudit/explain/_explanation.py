@@ -49,15 +49,17 @@ class Explanation:
     def parts(self) -> pd.DataFrame:
         """Each explanation, one row, with how well it picks the slice and the gap in what it picks.
 
-        Columns `kind` ("rule", "metadata", "terms", "image"), `text`, `holds`, `because` (why not); `precision`,
-        `recall`, `f1`, `n_samples`, `n_patients` and `gap` with their intervals, on confirmation patients; and
+        Columns `kind` ("rule", "metadata", "terms", "phrase", "image"), `text`, `holds`, `because` (why not);
+        `precision`, `recall`, `f1`, `n_samples`, `n_patients` and `gap` with intervals, on confirmation patients; and
         `discovery_precision`, `discovery_recall`, `discovery_f1`.
         """
         rows = []
         for part in self._content.get("parts", []):
             learned = {f"discovery_{name}": value for name, value in (part.get("discovery") or {}).items()}
             rows.append({**part, **(part.get("confirmation") or {}), **learned})
-        return pd.DataFrame(rows, columns=list(PART_COLUMNS))
+        frame = pd.DataFrame(rows, columns=list(PART_COLUMNS))
+        numbers = [c for c in PART_COLUMNS if c not in ("kind", "text", "holds", "because")]
+        return frame.astype({c: float for c in numbers if not c.startswith("n_")})
 
     def terms(self, *, status: str | None = None, show_label_terms: bool = False) -> pd.DataFrame:
         """Return the report terms that set the slice apart in discovery, as `contrast_terms` describes them.
@@ -103,6 +105,7 @@ class Explanation:
             if not row["holds"]:
                 lines.append(f"    {row['because']}")
         named = self.terms()
+        named = named[named["explains"].astype(bool)]
         if len(named):
             told = [f"{t.term} ({100 * t.share_inside:.0f} % against {100 * t.share_outside:.0f} %)"
                     for t in named.head(3).itertuples()]  # fmt: skip

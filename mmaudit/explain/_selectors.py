@@ -55,8 +55,8 @@ def rule_part(
 ) -> Part | None:
     """Return the shortest rule on a table that picks the members of a slice, or None where nothing does.
 
-    All predicates, their pairs and the triples of the best pairs are tried, numbers at rounded cut points. The rule
-    with the highest F1 wins, where a predicate more must add 0.03.
+    All predicates and their pairs are tried, and where a pair wins the triples of the best pairs; numbers at rounded
+    cut points. The rule with the highest F1 wins, where a predicate more must add 0.03.
 
     Parameters
     ----------
@@ -226,8 +226,28 @@ def picks(picked: np.ndarray, inside: np.ndarray, weight: np.ndarray) -> dict[st
     }
 
 
+def patient_resamples(patient: np.ndarray, *, random_state: Any = 0) -> np.ndarray:
+    """Return how often each patient is drawn in each resample, shape (n_resamples, n_patients), int16.
+
+    Parameters
+    ----------
+    patient : ndarray of shape (n_samples,)
+        Patients come in the order of `numpy.unique`.
+    random_state : int, RandomState or None
+        Seed. None: another each time.
+    """
+    n, rng = max(len(np.unique(patient)), 1), check_random_state(random_state)
+    return np.stack([rng.multinomial(n, np.full(n, 1 / n)).astype(np.int16) for _ in range(N_RESAMPLES)])
+
+
 def fidelity(
-    picked: np.ndarray, inside: np.ndarray, among: np.ndarray, patient: np.ndarray, *, random_state: Any = 0
+    picked: np.ndarray,
+    inside: np.ndarray,
+    among: np.ndarray,
+    patient: np.ndarray,
+    *,
+    resamples: np.ndarray | None = None,
+    random_state: Any = 0,
 ) -> dict[str, float]:
     """Return how well a selector picks a slice among patients that it was not made from.
 
@@ -238,8 +258,10 @@ def fidelity(
         The confirmation samples that are compared.
     patient : ndarray of shape (n_samples,), int
         Each counts once inside and once outside.
+    resamples : ndarray or None
+        What `patient_resamples` gave for the patients of `among`, to be used for many selectors. None: new ones.
     random_state : int, RandomState or None
-        Seed of the resamples.
+        Seed of new ones.
 
     Returns
     -------
@@ -258,11 +280,8 @@ def fidelity(
     }
     parts = np.stack([weight * mask for mask in (chosen & at, chosen, at, np.ones(len(at)))])
     by_patient = np.stack([np.bincount(codes, weights=part) for part in parts]) if len(at) else np.zeros((4, 1))
-    n = by_patient.shape[1]
-    rng = check_random_state(random_state)
-    # Few at a time: of 200,000 patients all resamples would take a gigabyte.
-    drawn = [by_patient @ rng.multinomial(n, np.full(n, 1 / n), size=50).T for _ in range(N_RESAMPLES // 50)]
-    hit, size, total, every = np.hstack(drawn)
+    times = patient_resamples(patient[among], random_state=random_state) if resamples is None else resamples
+    hit, size, total, every = np.hstack([by_patient @ some.T for some in np.array_split(times, 10)])
     f1 = _f1(hit, size, total)
     chance = _f1(size * total / np.maximum(every, 1e-12), size, total)
     found["f1_low"], found["f1_high"] = (float(v) for v in np.quantile(f1, (0.025, 0.975)))

@@ -21,7 +21,7 @@ from mmaudit.text._lexicon import lexicon
 __all__ = ["TERM_COLUMNS", "TermIndex", "contrast_terms", "index_terms"]
 
 MAX_TERMS = 6000
-MIN_COUNT = 5  # reports that hold a term: fewer than a candidate's patients, since a slice has several names
+MIN_COUNT = 5  # patients whose reports hold a term: fewer than a candidate has, since a slice has several names
 PRIOR_PATIENTS = 10.0  # how many patients of the background the prior is worth
 ALPHA = 0.05  # of all terms together, one side (Bonferroni): a term whose contrast is less sure explains nothing
 SAME = 0.7  # Jaccard index from which two terms say the same of the members
@@ -66,6 +66,7 @@ def index_terms(
     reports: Sequence[str],
     *,
     fit_on: np.ndarray,
+    patient: np.ndarray | None = None,
     min_count: int = MIN_COUNT,
     label_words: Sequence[str] = (),
     max_words: int = 3,
@@ -77,8 +78,10 @@ def index_terms(
     reports : sequence of str, of length n_samples
     fit_on : ndarray of shape (n_samples,), bool
         The discovery samples.
+    patient : ndarray of shape (n_samples,), int, or None
+        Patient codes. None: each sample is a patient.
     min_count : int
-        Reports of `fit_on` that must hold a token.
+        Patients of `fit_on` whose reports must hold a token: words of one patient are shown to nobody.
     label_words : sequence of str
         Words that restate the label, as `mmaudit.text.label_terms` gives them.
     max_words : int
@@ -87,11 +90,13 @@ def index_terms(
     rows = [_tokens_of(str(report), max_words) for report in reports]
     frequency: Counter[tuple[str, str]] = Counter()
     sections: dict[tuple[str, str], Counter[str]] = {}
-    for row, seen in zip(rows, fit_on, strict=True):
-        if seen:
-            frequency.update(row.keys())
-            for token, (_, where) in row.items():
-                sections.setdefault(token, Counter()).update(where)
+    by_patient: dict[int, set[tuple[str, str]]] = {}
+    for i in map(int, np.flatnonzero(fit_on)):
+        by_patient.setdefault(i if patient is None else int(patient[i]), set()).update(rows[i])
+        for token, (_, where) in rows[i].items():
+            sections.setdefault(token, Counter()).update(where)
+    for said in by_patient.values():
+        frequency.update(said)
     concepts = {concept.name for concept in lexicon()} - set(GROUPS.values())
 
     def order(token: tuple[str, str]) -> tuple:

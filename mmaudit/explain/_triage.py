@@ -69,12 +69,17 @@ LEAST_SHARE, LEAST_LOW = 0.5, 0.25  # of label errors in a slice that is called 
 
 ASSERT_NOTHING = {"heart size"}  # restates a label, but "heart size is normal" says the contrary
 
+# "No finding" is said of a film by saying nothing, or by denying everything.
+_UNHEARD = {"no finding", "no findings", "normal", "healthy"}
 _FROM_REPORTS = re.compile(
-    r"\blabels?\b[^.;]*\b(?:come|came|made|read|taken|extracted|mined)\b[^.;]*\breports?\b", re.I
+    r"\blabels?\b[^.;]*\b(?:come|came|made|read|taken|extracted|mined|derived|generated|obtained|produced)\b"
+    r"[^.;]*\breports?\b|\breport-derived labels?\b|\blabels?\b[^.;]*\bby the reports?\b",
+    re.I,
 )
+_DENIES = re.compile(r"\b(?:not|no|without|never|nor)\b", re.I)
 _SENTENCE = re.compile(r"(?<=[.;:!?])\s+|\n+")
 
-LEAKAGE = (
+UNHEARD = (
     "The labels were made from these reports: a report cannot bear witness to a label that was read from it, and is "
     "not heard."
 )
@@ -206,7 +211,7 @@ def triage(
         "second_opinion": source,
         "weights": {"classifier": float(np.std(favours["classifier"])), "witnesses": float(np.std(others))},
         "noise": {"truly 0": float(model.flips[0]), "truly 1": float(model.flips[1])},
-        "leakage": LEAKAGE if leaked else "",
+        "leakage": UNHEARD if leaked else "",
     }
     return frame
 
@@ -315,11 +320,13 @@ def label_noise(frame: pd.DataFrame, members: np.ndarray, *, alpha: float = 0.05
 
 def _what_reports_say(data: AuditData, name: str) -> np.ndarray:
     """Return what each report says of a label: one of `SAYS`, "not mentioned", or "" where there is no report."""
-    if data.reports is None:
-        return np.full(data.n_samples, "", dtype=object)
+    # Words that a user gave for several labels restate some of them: which, nobody said.
+    further = data.label_terms if len(data.label_names) == 1 else ()
     # In the lexicon's words, in which mentions come: "effusion" is that of the pleura, not of the pericardium.
-    given = [w for w in label_terms(name, data.label_terms) if w not in ASSERT_NOTHING]
+    given = [w for w in label_terms(name, further) if w.strip() and w not in ASSERT_NOTHING]
     words = tuple(sorted(filter(None, {canonical(w) for w in given})))
+    if data.reports is None or not words or name.lower().replace("_", " ").strip() in _UNHEARD:
+        return np.full(data.n_samples, "", dtype=object)
     spoken = [*given, *(v for c in lexicon() if c.name in words for v in (c.name, *c.variants))]
     stems = tuple({max(phrase.split(), key=len)[:5] for phrase in spoken})
     return np.array([_says(text, words, stems) if text.strip() else "" for text in data.reports], dtype=object)
@@ -564,7 +571,8 @@ def _percent(proba: float) -> str:
 
 def made_from_reports(data: AuditData) -> bool:
     """Return whether the data card says that the labels were made from reports."""
-    return any(_FROM_REPORTS.search(str(text)) for text in data.card.values())
+    found = [match for text in data.card.values() for match in _FROM_REPORTS.finditer(str(text))]
+    return any(not _DENIES.search(match.group()) for match in found)
 
 
 def _check_target(data: AuditData, target: Target) -> None:

@@ -202,8 +202,8 @@ _CONTEXT_AFTER = _phrases(
     f"(?:{_NOT}|{_CANNOT}) {_ADVERBS}(?:been )?{_SEEN}",
     f"not{_OPEN_END}",
     f"no longer {_ADVERBS}{_SEEN}",
-    f"{_VERBS} (?:{_VERBS} )*{_ADVERBS}{_WHOLLY}(?:absent|gone|negative|resolved|cleared|disappeared|removed|ruled out"
-    "|excluded|unlikely)",
+    f"{_VERBS} (?:{_VERBS} ){{0,4}}{_ADVERBS}{_WHOLLY}(?:absent|gone|negative|resolved|cleared|disappeared|removed"
+    "|ruled out|excluded|unlikely)",
     f"(?:absent|resolved|cleared|removed|ruled out|excluded|unlikely){_OPEN_END}",
     "removal(?! of)",
 )

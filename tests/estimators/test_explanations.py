@@ -134,6 +134,31 @@ class TestPlanted:
                 members = (result.membership[slice_id] >= 0.5).to_numpy()
                 assert (same[slice_id].to_numpy()[compared] == members[compared]).all()
 
+    def test_nothing_holds_of_a_candidate_that_is_not_confirmed(self, audited):
+        _, _, result = audited
+        for slice_id in result.candidates.loc[~result.candidates["confirmed"], "slice_id"]:
+            told = result.explain(slice_id)
+            assert (told.status, told.sentence) == ("not confirmed", "")
+            assert not told.parts["holds"].any()
+
+    def test_the_rule_of_a_slice_has_the_numbers_of_the_slice(self, audited):
+        _, _, result = audited
+        rows = result.candidates.set_index("slice_id")
+        for slice_id in result.rules:
+            part = result.explain(slice_id).parts.set_index("kind").loc["rule"]
+            for name in ("gap", "p_value", "q_value"):
+                assert part[name] == pytest.approx(rows.loc[slice_id, name], nan_ok=True)
+
+    def test_triage_of_a_slice(self, audited, tmp_path):
+        _, _, result = audited
+        slice_id = result.findings.loc[0, "slice_id"]
+        frame = result.triage(slice_id)
+        wrong = result.members(slice_id).query("wrong").index
+        assert set(wrong) <= set(frame.index)
+        assert (frame["verdict"] != "").all()
+        loaded = mma.load_result(result.save(tmp_path / "x.mmaudit.json")).triage(slice_id)
+        assert loaded.index.tolist() == frame.index.astype(str).tolist()
+
     def test_unknown_slice(self, audited):
         _, _, result = audited
         for call in (result.explain, result.card, result.triage, result.difference_image):
@@ -251,6 +276,15 @@ class TestHypothesis:
         assert beside.candidates.loc[0, "q_value"] == pytest.approx(false_discovery_control(p)[0])
         with pytest.raises(InputError, match="beside: expected an audit of the same data"):
             mma.test_hypothesis(cohort(n=400)[0], "age > 50", beside=result)
+        with pytest.raises(InputError, match="beside: expected an audit that held out the same patients"):
+            mma.test_hypothesis(data, "age > 50", beside=result, random_state=1)
+
+    def test_a_metric_of_both_labels(self):
+        data, _, _ = cohort()
+        tested = mma.test_hypothesis(data, "report mentions chest tube", metric="auroc", n_permutations=99)
+        assert tested.candidates["label"].tolist() == [""]
+        with pytest.raises(InputError, match=r"labels: expected some of \(None,\), which the metric compares, got 1"):
+            mma.test_hypothesis(data, "view = AP", metric="auroc", labels=1)
 
     def test_nothing_is_confirmed_by_chance(self):
         """Of 40 tests where predictions have nothing to do with the guess, at most 5 % and three standard errors."""

@@ -18,7 +18,7 @@ from sklearn.metrics import roc_auc_score
 import mmaudit as mma
 from mmaudit.data import Target
 from mmaudit.explain import _triage
-from mmaudit.explain._triage import LEAKAGE, label_noise, review_queue, triage, triage_shares
+from mmaudit.explain._triage import UNHEARD, label_noise, review_queue, triage, triage_shares
 
 ADMITS = ("Small left pleural effusion.", "Moderate right effusion.", "There is a pleural effusion at the base.")
 DENIES = ("No pleural effusion.", "The lungs are clear without effusion.", "No effusion or pneumothorax is seen.")
@@ -161,9 +161,6 @@ def test_because_names_the_evidence():
     row = frame[flipped & (frame["verdict"] == "label_error") & (frame["label"] == 1)].iloc[0]
     said = f"the classifier says {100 * row['y_proba']:.0f} %"
     assert row["because"] == f"recorded as present: the report denies it, and {said}"
-    # A model of the reports is heard where they do not say it plainly.
-    silent = frame[(frame["report_says"] == "not mentioned") & (frame["verdict"] != "")]
-    assert silent["because"].str.contains("a model of the reports says").any()
     assert (frame["because"] != "").equals(frame["verdict"] != "")
 
 
@@ -178,7 +175,7 @@ def test_percent(proba, words):
 def test_a_report_that_the_label_was_read_from_is_not_heard():
     data, *_ = made_up(1000, dimensions=20)
     frame = judged(data, labels_from_reports=True)
-    assert frame.attrs["leakage"] == LEAKAGE
+    assert frame.attrs["leakage"] == UNHEARD
     assert frame.attrs["second_opinion"] == "the image embeddings"
     assert not frame["because"].str.contains("report").any()
     assert (frame["report_says"] == "affirmed").any()  # shown, not heard
@@ -191,7 +188,7 @@ def test_embeddings_of_reports_leak_too():
     x = np.random.default_rng(0).normal(size=(len(data), 3))
     frame = judged(data, embeddings={"report": x}, labels_from_reports=True)
     assert frame["second_opinion"].isna().all()
-    assert frame.attrs["leakage"] == LEAKAGE
+    assert frame.attrs["leakage"] == UNHEARD
     assert judged(data, embeddings={"report": x}).attrs["leakage"] == ""
 
 
@@ -531,3 +528,32 @@ def test_errors_say_what_to_do():
         triage_shares(frame, np.ones(60, dtype=int))
     with pytest.raises(mma.InputError, match=r"members: expected a mask of shape \(60,\), got bool of shape \(3,\)\."):
         label_noise(frame, np.ones(3, dtype=bool))
+
+
+@pytest.mark.parametrize(
+    ("card", "from_reports"),
+    [
+        ("Labels come from reports.", True),
+        ("Labels derived from radiology reports with CheXpert.", True),
+        ("Report-derived labels", True),
+        ("Labels were not taken from the reports; two radiologists read the films.", False),
+        ("Labels were read by radiologists who had no access to the reports", False),
+        ("the finding as drawn in the study's images; reports mostly agree with it", False),
+    ],
+)
+def test_where_labels_were_made_from_reports(card, from_reports):
+    data, _, _ = made_up(n=40, card={"label": card})
+    assert _triage.made_from_reports(data) == from_reports
+
+
+def test_a_label_that_nothing_says_plainly_is_not_heard():
+    """ "No finding" is said by denying others; a name without words, and words shared by labels, say nothing."""
+    texts = ["No finding.", "Findings suggest pneumonia."] * 20
+    frame = pd.DataFrame({"y": [1, 0] * 20, "z": [0, 1] * 20, "report": texts, "who": range(40)})
+    for name in ("No Finding", "y"):
+        data = mma.AuditData.from_frame(frame, label="y", patient_id="who", report="report", label_name=name)
+        assert set(_triage._what_reports_say(data, name)) == {""}
+    two = mma.AuditData.from_frame(
+        frame, label=["y", "z"], patient_id="who", report="report", label_terms=["pneumonia"]
+    )
+    assert "affirmed" not in set(_triage._what_reports_say(two, "y"))
