@@ -38,6 +38,7 @@ LEAKAGE = (
     "The labels of these data were made from the reports: terms that restate the label separate its cases by "
     "construction, and say nothing about why the classifier is wrong."
 )
+NEARLY = 0.8  # F1 from which two ways to say what a slice is mean nearly the same
 NOT_CONFIRMED = "the slice itself is not confirmed"
 DENIED = "it rests on what reports deny, and a negated mention explains nothing"
 MEMBERS_SHOWN = 6
@@ -90,12 +91,12 @@ def explain_slices(
     Returns
     -------
     explanations : list of dict, one a slice
-        `status`: "explained", "not explained" or "not confirmed". `sentence`: the best explanation in words that holds;
-        "" where none does. `parts`: each explanation, with `kind`, `text`, `selector`, numbers of both parts of the
-        data, `holds` and `because`. `terms`: what `contrast_terms` found, also terms that restate the label, marked.
-        `leakage`: a warning, or "". `triage`: how wrong members are judged, those of confirmation patients; the model
-        that judges has seen all patients. `members`: ids of the strongest and most typical members, and of
-        counterexamples.
+        `status`: "explained", "not explained" or "not confirmed". `sentence`: the best explanation in words that holds,
+        beside the rule that the slice was found as; "" where none does. `parts`: each explanation, with `kind`, `text`,
+        `selector`, numbers of both parts of the data, `holds` and `because`. `terms`: what `contrast_terms` found, also
+        terms that restate the label, marked. `leakage`: a warning, or "". `triage`: how wrong members are judged, those
+        of confirmation patients; the model that judges has seen all patients. `members`: ids of the strongest and most
+        typical members, and of counterexamples.
     verdicts : list of DataFrame, one a target
         What `triage` gives.
 
@@ -181,8 +182,10 @@ def explain_slices(
         said = [p for p in held if p["kind"] != "rule" or p["selector"]]  # a cluster of images says nothing
         if is_finding:
             explanation["status"] = "explained" if said else "not explained"
-        if said:
-            best = max(said, key=lambda p: (p["kind"] != "rule", p["confirmation"]["f1"]))
+        # A slice that is a rule has its words. Others are worth a sentence only if they say nearly the same.
+        others = [p for p in said if p["kind"] != "rule"]
+        best = max(others, key=lambda p: p["confirmation"]["f1"], default=None)
+        if best is not None and (len(others) == len(said) or best["confirmation"]["f1"] >= NEARLY):
             explanation["sentence"] = _sentence(best)
     return explanations, verdicts
 
@@ -283,8 +286,6 @@ def _rests_on_denial(part: Part) -> bool:
 
 def _sentence(part: Mapping[str, Any]) -> str:
     numbers = part["confirmation"]
-    if part["kind"] == "rule":
-        return f"It is the rule: {part['text']}."
     text = f"the case has {part['text']}" if part["kind"] == "metadata" else part["text"]
     return (
         f"Most of it can be said as: {text} (among held-out patients this picks {100 * numbers['recall']:.0f} % of the "

@@ -33,7 +33,7 @@ class Explanation:
     status : {"explained", "not explained", "not confirmed"}
         "explained": the slice is a finding, and an explanation in words holds.
     sentence : str
-        The best explanation in words that holds; "" where none does.
+        The best explanation in words that holds, beside the rule that the slice was found as; "" where none does.
     leakage : str
         A warning where the labels were made from the reports; else "".
     """

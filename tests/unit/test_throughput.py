@@ -228,5 +228,5 @@ def test_the_table_reads_well():
     assert len({line.count("|") for line in lines[:3]}) == 1
     assert "2 threads of PyTorch on both sides" in text
     assert "Medians of 3 repeats" in text
-    assert "differed by at most 2e-06." in text
+    assert "differed by at most 2e-06 (" in text
     assert text.endswith("Encoding 10,000 images of 64 pixels again, from the cache by a new encoder: 1.2 s.\n")
