@@ -111,6 +111,10 @@ def audit(
     -----
     What is found is associated with errors on this data set. It is not a cause, and another data set may differ.
 
+    Image embeddings also bear witness in the triage of errors, where no report does. Embeddings that the audited
+    classifier itself made know no better than it: give them as `ClassifierEncoder`, which is not heard, or do not rely
+    on the verdicts.
+
     References
     ----------
     arXiv:2602.24183 (multimodal slice discovery); Domino, arXiv:2203.14960. Differences: modalities are searched

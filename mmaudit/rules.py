@@ -288,8 +288,8 @@ def rule_table(data: AuditData, columns: Iterable[str]) -> pd.DataFrame:
     columns : iterable of str
         Names of metadata; image statistics, such as "image brightness"; words of reports in quotation marks,
         `"chest tube"`, as `report_terms` finds them; concepts in brackets, `[chest tube]`, which a report affirms by
-        whatever name, or `[possible chest tube]`; the reason for an examination does not count. Images are read only
-        where a statistic is among them.
+        whatever name, or `[possible chest tube]`; the reason for an examination is `[indication: cough]`. Images are
+        read only where a statistic is among them.
 
     Returns
     -------

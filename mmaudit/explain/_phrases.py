@@ -98,7 +98,7 @@ def rank_phrases(
         may = np.flatnonzero(~member & _mask("right", right, data.n_samples)[rows])
         if not len(may):
             raise InputError("right", "others that the classifier got right", "none", "Leave it out.")
-        kept = np.flatnonzero(member | np.isin(np.arange(len(rows)), may[nearest(images[member], images[may])]))
+        kept = np.flatnonzero(member | np.isin(np.arange(len(rows)), may[most_similar(images[member], images[may])]))
         images, member, patient = images[kept], member[kept], np.unique(patient[kept], return_inverse=True)[1]
     likeness = images @ texts.T
     by_patient = [np.flatnonzero(patient == k) for k in range(patient.max() + 1)]
@@ -168,7 +168,7 @@ def phrase_part(
     members, others = np.flatnonzero(inside & seen), np.flatnonzero(~inside & seen & right)
     if len(members) == 0 or len(others) == 0 or len(space.phrases) == 0:
         return None
-    near = others[nearest(space.images[members], space.images[others])]
+    near = others[most_similar(space.images[members], space.images[others])]
     weight = patient_weights(inside, seen, patient)[inside[seen]]
     direction = np.average(space.images[members] - space.images[near], axis=0, weights=weight)
     tried = np.argsort(-(space.texts @ direction), kind="stable")[:N_TRIED]
@@ -183,7 +183,7 @@ def phrase_part(
     return Part("phrase", best[1], best[2], None)
 
 
-def nearest(images: np.ndarray, others: np.ndarray) -> np.ndarray:
+def most_similar(images: np.ndarray, others: np.ndarray) -> np.ndarray:
     """Return for each image the position of the most similar of the others, by the angle of their embeddings."""
     images, others = (x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12) for x in (images, others))
     chunks = np.array_split(images, -(-len(images) // 1024))
