@@ -115,7 +115,7 @@ def pick_members(
     n = len(embedding)
     strength = _of_length("strength", strength, n)
     inside, compared, wrong = (
-        _mask(name, given, n) for name, given in (("inside", inside), ("compared", compared), ("wrong", wrong))
+        check_mask(name, given, n) for name, given in (("inside", inside), ("compared", compared), ("wrong", wrong))
     )
     patient = np.unique(_of_length("patient", patient, n).astype(str), return_inverse=True)[1]
     label = np.zeros(n) if label is None else _of_length("label", label, n)
@@ -327,7 +327,7 @@ def mean_difference(
             images, side_px=side_px, align=align, n_jobs=n_jobs, random_state=rng.randint(np.iinfo(np.int32).max)
         )
     n = len(images)
-    inside, outside = _mask("inside", inside, n), _mask("outside", outside, n)
+    inside, outside = check_mask("inside", inside, n), check_mask("outside", outside, n)
     codes = np.arange(n) if patient is None else _of_length("patient", patient, n)
     codes = np.unique(codes.astype(str), return_inverse=True)[1]
     for name, side in (("inside", inside), ("outside", outside)):
@@ -436,7 +436,8 @@ def _of_length(argument: str, given: Any, n_samples: int) -> np.ndarray:
     return array
 
 
-def _mask(argument: str, given: Any, n_samples: int) -> np.ndarray:
+def check_mask(argument: str, given: Any, n_samples: int) -> np.ndarray:
+    """Return a boolean mask of n_samples, or raise `InputError`."""
     mask = np.asarray(given)
     if mask.shape != (n_samples,) or mask.dtype != bool:
         raise InputError(

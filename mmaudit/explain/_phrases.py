@@ -13,6 +13,7 @@ from sklearn.utils import check_random_state
 
 from mmaudit._errors import InputError
 from mmaudit.data import AuditData
+from mmaudit.explain._images import check_mask
 from mmaudit.explain._selectors import Part, best_threshold, patient_weights
 
 __all__ = ["PhraseSpace", "phrase_part", "rank_phrases"]
@@ -82,8 +83,8 @@ def rank_phrases(
         raise InputError(
             "encoder", "one of images and texts in one space", f"{encoder!r}", "Use OpenCLIPEncoder, for example."
         )
-    members = _mask("inside", inside, data.n_samples)
-    others = ~members if outside is None else _mask("outside", outside, data.n_samples) & ~members
+    members = check_mask("inside", inside, data.n_samples)
+    others = ~members if outside is None else check_mask("outside", outside, data.n_samples) & ~members
     if not members.any() or not others.any():
         raise InputError("inside", "members and others", "none of one kind", "Check the masks.")
     phrases = list(phrases)
@@ -95,7 +96,7 @@ def rank_phrases(
     member = members[rows]
     patient = np.unique(seen.patient_id.astype(str), return_inverse=True)[1]
     if right is not None:
-        may = np.flatnonzero(~member & _mask("right", right, data.n_samples)[rows])
+        may = np.flatnonzero(~member & check_mask("right", right, data.n_samples)[rows])
         if not len(may):
             raise InputError("right", "others that the classifier got right", "none", "Leave it out.")
         kept = np.flatnonzero(member | np.isin(np.arange(len(rows)), may[most_similar(images[member], images[may])]))
@@ -195,15 +196,3 @@ def _aurocs(likeness: np.ndarray, member: np.ndarray) -> np.ndarray:
     n_in = int(member.sum())
     ranks = rankdata(likeness, axis=0)[member].sum(axis=0)
     return (ranks - n_in * (n_in + 1) / 2) / (n_in * (len(member) - n_in))
-
-
-def _mask(argument: str, given: Any, n_samples: int) -> np.ndarray:
-    mask = np.asarray(given)
-    if mask.shape != (n_samples,) or mask.dtype != bool:
-        raise InputError(
-            argument,
-            f"a boolean mask of shape ({n_samples},)",
-            f"{mask.dtype} of shape {mask.shape}",
-            "Compare with a threshold: membership >= 0.5.",
-        )
-    return mask
