@@ -472,7 +472,7 @@ class AuditData:
                 "Add patients: samples of one patient cannot be split.",
             )
         rng = check_random_state(random_state)
-        has = np.stack([np.bincount(codes, weights=of_target == 1) > 0 for of_target in self._truths()], axis=1)
+        has = np.stack([np.bincount(codes, weights=of_target == 1) > 0 for of_target in self.truths()], axis=1)
         commonest_first = np.argsort(np.argsort(-has.sum(axis=0), kind="stable")) + 1
         stratum = 2 * (has * commonest_first).max(axis=1)
         if balance is not None:
@@ -569,10 +569,10 @@ class AuditData:
             says = proba.argmax(axis=1)[:, None] == np.arange(proba.shape[1])
         else:
             says = proba >= thresholds
-        parts = zip(self.label_names, self._truths(), proba.T, says.T, strict=True)
+        parts = zip(self.label_names, self.truths(), proba.T, says.T, strict=True)
         return [Target(*map(_contiguous, part)) for part in parts]
 
-    def _truths(self) -> list[np.ndarray]:
+    def truths(self) -> list[np.ndarray]:
         """Return the truth of each target, shape (n_samples,), int8, -1 where it is not known."""
         if self.kind == "binary":
             return [self.y_true]
@@ -637,7 +637,7 @@ class AuditData:
 
     def _label_lines(self) -> list[str]:
         """Return what `repr` says of labels and probabilities."""
-        truths = self._truths()
+        truths = self.truths()
         n = max(self.n_samples, 1)
         none_yet = "  probability  none yet; add it with .with_predictions(...)"
         if self.kind == "binary":

@@ -19,12 +19,13 @@ import time
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from joblib import Parallel, cpu_count, delayed
+from joblib import cpu_count
 from PIL import Image
 from sklearn.base import BaseEstimator, TransformerMixin
 from tqdm import tqdm
@@ -41,8 +42,10 @@ __all__ = ["ImagePart", "Parts", "PretrainedEncoder", "TextPart", "as_grey"]
 FEW = 48  # images that are read sooner than worker processes start
 MOST_PROCESSES = 8  # more read faster than a network computes
 KEEP_EVERY_S = 5  # seconds of work that an interruption can lose
-MOST_AT_ONCE = {"cpu": 32}  # images or texts; on other devices 512
-MOST_BYTES = {"cpu": 1 << 30}  # of activations, of what is free at most a quarter; on a GPU half of what is free
+# On the CPU, of what is free at most a quarter; more images at a time than their caches hold make a network slower
+# (`mmaudit benchmark encoders`). On a GPU at most 512, and half of what is free.
+MOST_AT_ONCE = {"image": 16, "text": 32}
+MOST_BYTES = {"image": 1 << 28, "text": 1 << 30}  # of activations
 ACTIVATIONS_ALIVE = 8  # tensors as large as the largest answer of a layer; an attention layer holds about that many
 MOST_SHOWN = 80  # letters of an argument
 FLAT = 0.02  # standard deviation of grey values in [0, 1] below which a film shows nothing
@@ -457,7 +460,9 @@ class PretrainedEncoder(TransformerMixin, BaseEstimator):
                 if found is None:
                     return 1
                 one = found[0][None]
-            parts.batch_sizes[which] = _fitting(ACTIVATIONS_ALIVE * self._largest_answer(which, one), parts.device)
+            parts.batch_sizes[which] = _fitting(
+                which, ACTIVATIONS_ALIVE * self._largest_answer(which, one), parts.device
+            )
         return parts.batch_sizes[which]
 
     def _largest_answer(self, which: str, one: Any) -> int:
@@ -484,21 +489,23 @@ class PretrainedEncoder(TransformerMixin, BaseEstimator):
     def _decoded(
         self, images: ImageSource, indices: Sequence[int], part: ImagePart, batch_size: int
     ) -> Iterator[tuple[Sequence[int], list[Any]]]:
-        """Yield batches of what `_read` gives, read in worker processes while the network is busy.
+        """Yield batches of what `_read` gives.
 
-        Workers are forked, so that they start at once with all that is imported; where processes cannot be forked,
-        threads read (decoding releases the interpreter). Arrays come through a pipe: the shared memory of a container
-        may hold less than one batch.
+        For a GPU they are read in worker processes while the network is busy. A network on the CPU keeps all cores
+        busy itself, and processes beside it make both slower: there, threads read (decoding releases the interpreter)
+        and take turns with the network. So they do for few images, and where processes cannot be forked. Workers are
+        forked, so that they start at once with all that is imported. Arrays come through a pipe: the shared memory of
+        a container may hold less than one batch.
         """
         import torch
 
         batches = [indices[k : k + batch_size] for k in range(0, len(indices), batch_size)]
         n_jobs = self.n_jobs if self.n_jobs and self.n_jobs > 0 else min(cpu_count(), MOST_PROCESSES)
         forks = sys.platform == "linux" and not multiprocessing.current_process().daemon
-        if not forks or len(indices) < FEW:
-            with Parallel(n_jobs=n_jobs, prefer="threads") as pool:
+        if self._loaded_parts.device.type == "cpu" or not forks or len(indices) < FEW:
+            with ThreadPoolExecutor(n_jobs) as pool:
                 for batch in batches:
-                    yield batch, pool(delayed(_read)(images, i, part) for i in batch)
+                    yield batch, list(pool.map(lambda i: _read(images, i, part), batch))
             return
         loader: Any = torch.utils.data.DataLoader(
             _Batches(images, batches, part),  # type: ignore[arg-type]
@@ -609,15 +616,16 @@ def _halves(text: str, count: Callable[[str], int], max_tokens: int) -> list[str
     return _halves(first, count, max_tokens) + _halves(second, count, max_tokens)
 
 
-def _fitting(n_bytes: int, device: Any) -> int:
+def _fitting(which: str, n_bytes: int, device: Any) -> int:
     """Return the power of two of samples whose activations, `n_bytes` each, fit the memory of a device."""
     if device.type == "cuda":
         import torch
 
-        budget = torch.cuda.mem_get_info(device)[0] // 2
+        budget, most = torch.cuda.mem_get_info(device)[0] // 2, 512
+    elif device.type == "cpu":
+        budget, most = min(MOST_BYTES[which], _free_bytes() // 4), MOST_AT_ONCE[which]
     else:
-        budget = min(MOST_BYTES["cpu"], _free_bytes() // 4)
-    most = MOST_AT_ONCE.get(device.type, 512)
+        budget, most = min(MOST_BYTES["text"], _free_bytes() // 4), 512
     return 2 ** int(np.log2(np.clip(budget / max(n_bytes, 1), 1, most)))
 
 
@@ -627,7 +635,7 @@ def _free_bytes() -> int:
         found = re.search(r"^MemAvailable:\s+(\d+) kB", Path("/proc/meminfo").read_text("utf-8"), re.MULTILINE)
         if found:
             return 1024 * int(found[1])
-    return 4 * MOST_BYTES["cpu"]  # Windows and macOS do not say
+    return 4 * MOST_BYTES["text"]  # Windows and macOS do not say
 
 
 def _kept(store: RowStore | None, keys: Sequence[str]) -> dict[str, np.ndarray]:

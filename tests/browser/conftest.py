@@ -235,3 +235,33 @@ def lab(tmp_path_factory):
 def open_in_lab(lab):
     """Return a function that opens a notebook of the lab's folder on a page."""
     return lambda page, path: LabNotebook(page, lab, path)
+
+
+# --- Widgets without Jupyter ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def mount(page, watch):
+    """Return a function that shows a widget of this process in a blank page; nothing may go wrong on it."""
+    from tests.browser._bridge import Mounted
+
+    page.goto("about:blank")
+    page.set_content("<!doctype html><html lang='en'><title>widget</title><body style='margin:0'></body></html>")
+    yield lambda factory, **how: Mounted(page, factory, **how)
+    assert watch.errors == []
+    assert watch.requests_elsewhere == []
+
+
+@pytest.fixture(scope="session")
+def small_audit():
+    """Return an audit of phantoms with a planted failure: images, reports and metadata of 200 patients."""
+    import numpy as np
+
+    import mmaudit as mma
+
+    data = mma.datasets.load_phantom(200, image_size=96, random_state=3)
+    random = np.random.default_rng(3)
+    proba = np.clip(0.2 + 0.6 * data.y_true + random.normal(0, 0.12, data.n_samples), 0.01, 0.99)
+    missed = (data.y_true == 1) & (data.metadata["view"] == "AP supine").to_numpy()
+    data = data.with_predictions(np.where(missed, 0.2, proba))
+    return mma.audit(data, n_refits=2, n_permutations=499, random_state=0)

@@ -12,14 +12,14 @@ PACKAGE = Path(mmaudit.__file__).parent
 BELOW = ("_errors", "cache", "images", "text", "data", "selection")
 FLOW = ("datasets", "failures", "classifiers", "encoders", "slicers", "metrics", "confirm", "explain", "rules")
 WHOLE = ("null_control", "compare")  # what the methods of a result of those names do; neither imports the other
-SHOW = ("report", "widgets")  # side by side: neither imports the other
+SHOW = ("report", "widgets")  # widgets say in a notebook what the report says
 JOIN = ("_audit", "benchmark")  # the places that join the layers
 TOP = ("__init__", "cli")  # nobody imports these
 CONSTANT = "__version__"  # mmaudit/__init__.py itself loads nothing, and everybody may know the version
 RANK = {name: rank for rank, name in enumerate((*BELOW, *FLOW))}
 RANK |= dict.fromkeys(WHOLE, len(RANK))
 RANK["result"] = len(RANK)
-RANK |= dict.fromkeys(SHOW, len(RANK))
+RANK |= {name: len(RANK) + k for k, name in enumerate(SHOW)}
 RANK |= dict.fromkeys(JOIN, len(RANK))
 RANK["_hypothesis"] = len(RANK)  # an audit of candidates that the user names
 RANK |= dict.fromkeys(TOP, len(RANK) + 1)
@@ -29,6 +29,8 @@ RANK |= dict.fromkeys(TOP, len(RANK) + 1)
 # inside the method: a result can be computed, saved and loaded without the code that draws it.
 LAZY_ALLOWED = {("result", "report"), ("result", "widgets"), ("null_control", "report"), ("compare", "report")}
 LAZY_ALLOWED |= {("result", "_audit")}
+# "Test this selection" in a widget is a hypothesis of the user's.
+LAZY_ALLOWED |= {("widgets", "_hypothesis")}
 
 
 class Import(NamedTuple):

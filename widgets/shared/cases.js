@@ -1,0 +1,88 @@
+// What is known of every case, by its position: labels, probabilities, errors, and how strongly it belongs to a slice.
+
+const KINDS = { uint8: Uint8Array, uint16: Uint16Array, int8: Int8Array, float32: Float32Array };
+export const MEMBER = 128; // strength in 0..255 from which a case is a member; 0.5 in Python
+export const UNKNOWN_PROBABILITY = 255;
+
+/** Return the arrays of a compressed block, by name, as its sections say. */
+export async function unpack(block, sections) {
+  const stream = new Blob([block]).stream().pipeThrough(new DecompressionStream("deflate"));
+  const bytes = await new Response(stream).arrayBuffer();
+  return Object.fromEntries(
+    sections.map(({ name, dtype, offset, length }) => [name, new KINDS[dtype](bytes, offset, length)]),
+  );
+}
+
+export class Cases {
+  /**
+   * @param {any} store
+   * @param {any} content n, targets (names), models (names of one or two), has_images, has_reports, sections
+   * @param {Record<string, any>} arrays
+   */
+  constructor(store, content, arrays) {
+    this.store = store;
+    this.n = content.n;
+    this.targets = content.targets;
+    this.models = content.models;
+    this.hasImages = content.has_images;
+    this.hasReports = content.has_reports;
+    this.arrays = arrays;
+    this.asked = new Map();
+  }
+
+  static async read(store, content, block) {
+    return new Cases(store, content, await unpack(block, content.sections));
+  }
+
+  /** Return labels: 1, 0, or -1 where not known. */
+  truth(target) {
+    return this.arrays[`truth:${target}`];
+  }
+
+  /** Return probabilities in 0..254, or 255 where there is none. */
+  probability(target, model = 0) {
+    return this.arrays[`probability:${target}:${model}`];
+  }
+
+  /** Return 1 where a model is wrong about a target. */
+  wrong(target, model = 0) {
+    return this.arrays[`wrong:${target}:${model}`];
+  }
+
+  /** Return 1 where a case belongs to the confirmation part; null where there are no parts. */
+  confirmation() {
+    return this.arrays.confirmation ?? null;
+  }
+
+  /** Return strengths of membership in a slice, 0..255, from MEMBER on a member. */
+  async strength(sliceId) {
+    const name = `member:${sliceId}`;
+    if (!this.arrays[name]) {
+      if (!this.asked.has(name)) {
+        this.asked.set(
+          name,
+          this.store
+            .request("members", { slice_id: sliceId })
+            .then(({ content, buffers }) => unpack(buffers[0], content.sections))
+            .then((found) => Object.assign(this.arrays, found))
+            .finally(() => this.asked.delete(name)),
+        );
+      }
+      await this.asked.get(name);
+    }
+    return this.arrays[name];
+  }
+
+  /** Return metadata columns: [{name, kind, categories, codes}], and the map {x, y} in 0..65535 or null; asked once. */
+  columns() {
+    this.askedColumns ??= this.store.request("columns").then(async ({ content, buffers }) => {
+      const arrays = await unpack(buffers[0], content.sections);
+      return {
+        columns: content.columns.map((column) => ({ ...column, codes: arrays[`column:${column.name}`] })),
+        map: arrays.x ? { x: arrays.x, y: arrays.y, words: content.map_words } : null,
+      };
+    });
+    this.askedColumns.catch(() => (this.askedColumns = null));
+    return this.askedColumns;
+  }
+}

@@ -1,0 +1,47 @@
+// How a widget begins and ends: one store for each model, one root element for each view.
+
+import { h } from "./dom.js";
+import { Store, hostOf } from "./store.js";
+
+/**
+ * Return the definition of a widget.
+ * @param {(el: HTMLElement, store: any) => (() => void)} mount fills a view, and returns what ends it
+ * @param {{name: string, local?: Record<string, any>}} how `name`: what the widget is called when it is read aloud
+ */
+export function widget(mount, { name, local = {} }) {
+  return () => {
+    let store = null;
+    return {
+      initialize({ model }) {
+        store = new Store(hostOf(model), local);
+        return () => store.dispose();
+      },
+      render({ el }) {
+        return mountRoot(el, store, mount, name);
+      },
+    };
+  };
+}
+
+/** Put a view into an element: its root, the live region, and the key that undoes. */
+export function mountRoot(el, store, mount, name) {
+  const said = h("div", { class: "mma-unseen", role: "status", "aria-live": "polite" });
+  const body = h("div", { class: "mma-body" });
+  // JupyterLab leaves the keys alone below an element with this attribute.
+  const root = h("section", { class: "mma-root", "aria-label": name, "data-lm-suppress-shortcuts": "true" }, body, said);
+  root.addEventListener("keydown", (event) => {
+    const typing = event.target.closest?.("input, textarea, select");
+    if ((event.ctrlKey || event.metaKey) && event.key === "z" && !typing) {
+      event.preventDefault();
+      store.undo();
+    }
+  });
+  el.append(root);
+  const stop = store.on("said", () => (said.textContent = store.get("said")));
+  const end = mount(body, store);
+  return () => {
+    stop();
+    end?.();
+    root.remove();
+  };
+}

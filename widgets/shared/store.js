@@ -1,0 +1,194 @@
+// What the parts of a widget share. Traits are had by Python too and outlive it in the page; `local` is known to this
+// page alone; bytes are asked for by message when they are needed. A part never talks to the model itself, so that the
+// same parts work on a saved file, behind another host.
+
+import { Cases } from "./cases.js";
+
+const PING_MS = 300;
+
+/**
+ * @typedef {object} Host what is behind a store
+ * @property {(name: string) => any} get
+ * @property {(name: string, value: any) => void} set keeps and saves the value
+ * @property {(name: string, callback: () => void) => (() => void)} on
+ * @property {(content: any) => void} send
+ * @property {(callback: (content: any, buffers: DataView[]) => void) => (() => void)} onMessage
+ */
+
+/** Return the host that an anywidget model is. */
+export function hostOf(model) {
+  return {
+    get: (name) => model.get(name),
+    set(name, value) {
+      model.set(name, value);
+      model.save_changes();
+    },
+    on(name, callback) {
+      model.on(`change:${name}`, callback);
+      return () => model.off(`change:${name}`, callback);
+    },
+    send: (content) => model.send(content),
+    onMessage(callback) {
+      model.on("msg:custom", callback);
+      return () => model.off("msg:custom", callback);
+    },
+  };
+}
+
+export class Store {
+  /**
+   * @param {Host} host
+   * @param {Record<string, any>} local names, with first values, that only this page knows
+   */
+  constructor(host, local = {}) {
+    this.host = host;
+    // `focus`: position of the case that the keyboard or the mouse was last on, or -1; `open`: that of the case that is
+    // read in full, or -1. `filter`: Uint8Array of 0 and 1 for each case, or null for all.
+    // `said`: the last words for the live region. `pushed`: the last thing that Python sent unasked. `undone`: how many
+    // changes can be undone. `notes`: by "slice:<id>" and "sample:<position>"; private, so never in a trait.
+    this.local = { focus: -1, open: -1, filter: null, said: "", pushed: null, undone: 0, notes: {}, ...local };
+    this.listeners = new Map();
+    this.pending = new Map();
+    this.past = [];
+    this.lastId = 0;
+    this.pinged = false;
+    this.stop = host.onMessage((content, buffers) => this.receive(content, buffers));
+  }
+
+  /** Return a trait or a local value. */
+  get(name) {
+    return name in this.local ? this.local[name] : this.host.get(name);
+  }
+
+  /** Keep a value. A change that people should be able to undo goes through `change`. */
+  set(name, value) {
+    if (!(name in this.local)) return this.host.set(name, value);
+    if (this.local[name] === value) return undefined;
+    this.local[name] = value;
+    if (name === "notes" && !this.receiving) this.host.send({ kind: "notes", notes: value });
+    for (const callback of [...(this.listeners.get(name) ?? [])]) callback();
+    return undefined;
+  }
+
+  /** Call back when one of the names, separated by spaces, changes; return what ends that. */
+  on(names, callback) {
+    const ends = names.split(" ").map((name) => {
+      if (!(name in this.local)) return this.host.on(name, callback);
+      if (!this.listeners.has(name)) this.listeners.set(name, new Set());
+      this.listeners.get(name).add(callback);
+      return () => this.listeners.get(name).delete(callback);
+    });
+    return () => ends.forEach((end) => end());
+  }
+
+  /** Set several values as one step that `undo` takes back; `words` say what was done. */
+  change(words, values) {
+    const before = Object.fromEntries(Object.keys(values).map((name) => [name, this.get(name)]));
+    this.past.push({ words, before });
+    if (this.past.length > 100) this.past.shift();
+    for (const [name, value] of Object.entries(values)) this.set(name, value);
+    this.set("undone", this.past.length);
+    this.say(words);
+  }
+
+  /** Take the last change back. */
+  undo() {
+    const last = this.past.pop();
+    if (!last) return this.say("Nothing to undo");
+    for (const [name, value] of Object.entries(last.before)) this.set(name, value);
+    this.set("undone", this.past.length);
+    return this.say(`Undone: ${last.words}`);
+  }
+
+  /** Say something to those who listen to the page. */
+  say(words) {
+    this.set("said", "");
+    this.set("said", words);
+  }
+
+  /**
+   * Ask Python; resolves to {content, buffers}. It waits as long as the kernel is busy. Aborting tells Python, too.
+   * @param {string} kind
+   * @param {Record<string, any>} [payload]
+   * @param {{signal?: AbortSignal, onProgress?: (progress: {done: number, total: number, text: string}) => void}} [how]
+   * @returns {Promise<{content: any, buffers: DataView[]}>}
+   */
+  request(kind, payload = {}, { signal, onProgress } = {}) {
+    return new Promise((resolve, reject) => {
+      if (signal?.aborted) return reject(signal.reason);
+      this.lastId += 1;
+      const id = this.lastId;
+      const abort = () => {
+        this.pending.delete(id);
+        this.host.send({ id, kind: "cancel" });
+        reject(signal.reason);
+      };
+      signal?.addEventListener("abort", abort, { once: true });
+      const end = () => signal?.removeEventListener("abort", abort);
+      this.pending.set(id, { resolve, reject, end, onProgress });
+      return this.host.send({ ...payload, id, kind });
+    });
+  }
+
+  receive(content, buffers = []) {
+    if (content.pushed) {
+      if (content.pushed === "notes") this.receiveNotes(content.notes);
+      this.set("pushed", content);
+      return;
+    }
+    const asked = this.pending.get(content.id);
+    if (!asked) return;
+    if (content.progress) {
+      asked.onProgress?.(content.progress);
+      return;
+    }
+    this.pending.delete(content.id);
+    asked.end();
+    if (content.error) asked.reject(new Error(content.error));
+    else asked.resolve({ content, buffers });
+    if (!this.pinged) {
+      // JupyterLab answers while a cell runs only after it has been told of that way by an answer in an idle time.
+      this.pinged = true;
+      setTimeout(() => this.host.send({ kind: "ping" }), PING_MS);
+    }
+  }
+
+  receiveNotes(notes) {
+    this.receiving = true;
+    this.set("notes", notes);
+    this.receiving = false;
+  }
+
+  /** Return what is known of every case; asked for once. */
+  cases() {
+    if (!this.asked) {
+      this.asked = this.request("start").then(async ({ content, buffers }) => {
+        this.receiveNotes(content.notes ?? {});
+        return Cases.read(this, content, buffers[0]);
+      });
+      this.asked.catch(() => (this.asked = null));
+    }
+    return this.asked;
+  }
+
+  /** Return the positions that are selected. */
+  selected() {
+    const view = this.get("_selected");
+    if (!view || !view.byteLength) return new Uint32Array(0);
+    const bytes = view instanceof ArrayBuffer ? view : view.buffer.slice(view.byteOffset, view.byteOffset + view.byteLength);
+    return new Uint32Array(bytes);
+  }
+
+  /** Select positions. */
+  select(positions, words = "") {
+    const bytes = Uint32Array.from(positions);
+    this.change(words || `${bytes.length} selected`, { _selected: new DataView(bytes.buffer) });
+  }
+
+  dispose() {
+    this.stop();
+    for (const asked of this.pending.values()) asked.reject(new DOMException("closed", "AbortError"));
+    this.pending.clear();
+    this.listeners.clear();
+  }
+}
