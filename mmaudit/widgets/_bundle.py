@@ -77,7 +77,9 @@ def bundle(entry: str, root: Path | None = None) -> str:
         source = _EXPORT.sub("", source)
         other_form = _OTHER.search(source) or (not is_entry and re.search(r"^export default\b", source, re.MULTILINE))
         if other_form:
-            raise ValueError(f"{name}: cannot join {other_form[0].strip()!r}; see the top of mmaudit/widgets/_bundle.py")
+            raise ValueError(
+                f"{name}: cannot join {other_form[0].strip()!r}; see the top of mmaudit/widgets/_bundle.py"
+            )
         parts.append(_SPACE.sub("", source).strip("\n"))
         return done[name]
 
