@@ -30,9 +30,9 @@ class ClassifierEncoder(PretrainedEncoder):
         A layer as `classifier.network.module.named_modules()` names it, whose answer is taken. None: the input of the
         last linear or convolutional layer that runs.
     batch_size : int or "auto"
-        Images that go through the network at a time. "auto": as many as fit the memory, 32 at most on a CPU.
+        Images that go through the network at a time. "auto": as many as fit the memory, on a CPU at most 16.
     n_jobs : int or None
-        Processes that read images. None: all cores, 8 at most.
+        Threads that read images; for a GPU, processes. None: all cores, 8 at most.
     cache : bool or path
         Whether embeddings are kept, by the network's tensors and by content of each image. True: in
         `mmaudit.cache.cache_dir()`. What a module computes is known by its class, its structure and its tensors: after

@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from mmaudit._errors import InputError, MissingExtraError
-from mmaudit.cache import DIGESTS, TextStore, cache_dir, file_digest
+from mmaudit.cache import DIGESTS, TextStore, file_digest
 
 __all__ = ["REVISIONS", "Located", "digest_of", "locate", "offline", "shown_name"]
 
@@ -39,7 +39,14 @@ class Located(NamedTuple):
 
 
 def locate(
-    argument: str, name: str | Path, revision: str | None, *, allow_download: bool, extra: str, weights: bool = True
+    argument: str,
+    name: str | Path,
+    revision: str | None,
+    *,
+    allow_download: bool,
+    extra: str,
+    weights: bool = True,
+    keep: Path | None = None,
 ) -> Located:
     """Return the folder that holds a model.
 
@@ -57,6 +64,8 @@ def locate(
         The extra that installs what the hub needs.
     weights : bool
         False: configuration and vocabulary only.
+    keep : path or None
+        See `digest_of`.
 
     Raises
     ------
@@ -68,7 +77,7 @@ def locate(
     if folder.is_dir():
         if revision is not None:
             raise InputError("revision", "None for a folder", repr(revision), "A folder holds one version.")
-        return Located(folder.resolve(), digest_of(sorted(p for p in folder.rglob("*") if p.is_file())))
+        return Located(folder.resolve(), digest_of(sorted(p for p in folder.rglob("*") if p.is_file()), keep=keep))
     repo = str(name).removeprefix("hf-hub:")
     if not re.fullmatch(r"(?!.*(--|\.\.))\w[\w.-]*/\w[\w.-]*", repo):
         raise InputError(
@@ -114,13 +123,37 @@ def locate(
     return Located(found, found.name)
 
 
-def digest_of(paths: Sequence[Path]) -> str:
-    """Return a digest of the names and contents of files; those seen before are not read again."""
+def digest_of(paths: Sequence[Path], *, keep: Path | None = None) -> str:
+    """Return a digest of the names and contents of files; those seen before are not read again.
+
+    Parameters
+    ----------
+    paths : sequence of path
+    keep : path or None
+        The cache folder that remembers them. None: they are remembered while the program runs, and nothing is written.
+    """
     total = hashlib.blake2b(digest_size=16)
-    with contextlib.closing(TextStore(cache_dir() / DIGESTS)) as known:
+    with contextlib.closing(_remembered if keep is None else TextStore(keep / DIGESTS)) as known:
         for path in paths:
             total.update(f"{path.name}={file_digest(path, known=known)};".encode())
     return total.hexdigest()
+
+
+class _InMemory(TextStore):
+    """Texts by key without a file."""
+
+    def __init__(self) -> None:
+        super().__init__("")
+        self.texts: dict[str, str] = {}
+
+    def get_many(self, keys: Sequence[str]) -> dict[str, str]:
+        return {key: self.texts[key] for key in keys if key in self.texts}
+
+    def put_many(self, texts: Mapping[str, str]) -> None:
+        self.texts.update(texts)
+
+
+_remembered = _InMemory()
 
 
 @contextlib.contextmanager

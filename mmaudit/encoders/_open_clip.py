@@ -51,9 +51,10 @@ class OpenCLIPEncoder(PretrainedEncoder):
     mixed_precision : {"auto", True, False}
         Half precision. "auto": on a CUDA GPU.
     batch_size : int or "auto"
-        Samples that go through the network at a time. "auto": as many as fit the memory, 32 at most on a CPU.
+        Samples that go through the network at a time. "auto": as many as fit the memory, on a CPU at most 16
+        images or 32 texts.
     n_jobs : int or None
-        Processes that read images. None: all cores, 8 at most.
+        Threads that read images; for a GPU, processes. None: all cores, 8 at most.
     cache : bool or path
         Whether embeddings are kept, by model and by content of each image or text. True: in the
         folder that `mmaudit.cache.cache_dir()` names.
@@ -145,6 +146,7 @@ class OpenCLIPEncoder(PretrainedEncoder):
                 self.revision,
                 allow_download=self.allow_download,
                 extra="clip",
+                keep=self._cache_folder(),
             )
             if not (found.folder / CONFIG).is_file():
                 raise InputError(
@@ -167,7 +169,7 @@ class OpenCLIPEncoder(PretrainedEncoder):
             )
         weights = Path(str(self.pretrained)).expanduser()
         if weights.is_file():
-            return "architecture", Located(weights, digest_of([weights]))
+            return "architecture", Located(weights, digest_of([weights], keep=self._cache_folder()))
         return "architecture", Located(Path(str(self.pretrained)), "")
 
     def _identity(self) -> dict[str, Any]:

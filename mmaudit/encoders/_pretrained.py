@@ -74,7 +74,8 @@ class ImagePart:
     Attributes
     ----------
     prepare : callable
-        One `GrayImage` to the array that the network takes, without the first axis. Runs in worker processes.
+        One `GrayImage` to the array that the network takes, without the first axis. Runs in threads or worker
+        processes.
     apply : callable
         Array of n such to a tensor or array of shape (n, n_dimensions).
     side_px : int or None
@@ -288,8 +289,9 @@ class PretrainedEncoder(TransformerMixin, BaseEstimator):
     def _keys(self, images: ImageSource, store: RowStore | None) -> list[str]:
         """Return a key for each image; those that begin with # say nothing of its content, and are not kept."""
         digests: Sequence[str | None] = [None] * len(images)
-        if store is not None:
-            with contextlib.closing(TextStore(self._cache_folder() / DIGESTS)) as known:
+        folder = self._cache_folder()
+        if store is not None and folder is not None:
+            with contextlib.closing(TextStore(folder / DIGESTS)) as known:
                 digests = image_fingerprints(images, known=known, n_jobs=self.n_jobs, progress=self.progress)
         # What has no digest cannot be read, or not twice alike.
         return [f"#{i}" if digest is None else digest for i, digest in enumerate(digests)]
@@ -493,16 +495,16 @@ class PretrainedEncoder(TransformerMixin, BaseEstimator):
 
         For a GPU they are read in worker processes while the network is busy. A network on the CPU keeps all cores
         busy itself, and processes beside it make both slower: there, threads read (decoding releases the interpreter)
-        and take turns with the network. So they do for few images, and where processes cannot be forked. Workers are
-        forked, so that they start at once with all that is imported. Arrays come through a pipe: the shared memory of
-        a container may hold less than one batch.
+        and take turns with the network. Threads also read few images, and all where processes cannot be forked.
+        Workers are forked, so that they start at once with all that is imported. Arrays come through a pipe: the shared
+        memory of a container may hold less than one batch.
         """
         import torch
 
         batches = [indices[k : k + batch_size] for k in range(0, len(indices), batch_size)]
         n_jobs = self.n_jobs if self.n_jobs and self.n_jobs > 0 else min(cpu_count(), MOST_PROCESSES)
         forks = sys.platform == "linux" and not multiprocessing.current_process().daemon
-        if self._loaded_parts.device.type == "cpu" or not forks or len(indices) < FEW:
+        if not (_spares_the_cores(self._loaded_parts.device) and forks and len(indices) >= FEW):
             with ThreadPoolExecutor(n_jobs) as pool:
                 for batch in batches:
                     yield batch, list(pool.map(lambda i: _read(images, i, part), batch))
@@ -523,12 +525,16 @@ class PretrainedEncoder(TransformerMixin, BaseEstimator):
 
     # The cache
 
-    def _cache_folder(self) -> Path:
-        return cache_dir() if self.cache is True else Path(str(self.cache)).expanduser()
+    def _cache_folder(self) -> Path | None:
+        """Return where all that is kept lies, or None without a cache."""
+        if self.cache is True:
+            return cache_dir()
+        return Path(self.cache).expanduser() if isinstance(self.cache, (str, Path)) else None
 
     def _store(self, modality: str) -> RowStore | None:
         """Return where embeddings of this modality are kept, or None without a cache."""
-        if self.cache is False or self.cache is None:
+        folder = self._cache_folder()
+        if folder is None:
             return None
         about = {
             "encoder": type(self).__name__,
@@ -538,7 +544,7 @@ class PretrainedEncoder(TransformerMixin, BaseEstimator):
             **self._identity(),
         }
         name = hashlib.blake2b(json.dumps(about, sort_keys=True).encode(), digest_size=8).hexdigest()
-        return RowStore(self._cache_folder() / EMBEDDINGS / f"{name}.sqlite", about)
+        return RowStore(folder / EMBEDDINGS / f"{name}.sqlite", about)
 
     def _precision_told(self) -> Any:
         """Return False, or what autocast computes in, without loading torch where float32 is sure."""
@@ -614,6 +620,11 @@ def _halves(text: str, count: Callable[[str], int], max_tokens: int) -> list[str
     middle = len(words) // 2
     first, second = glue.join(words[:middle]), glue.join(words[middle:])
     return _halves(first, count, max_tokens) + _halves(second, count, max_tokens)
+
+
+def _spares_the_cores(device: Any) -> bool:
+    """Return whether a network on this device leaves the cores of the CPU to worker processes."""
+    return device.type != "cpu"
 
 
 def _fitting(which: str, n_bytes: int, device: Any) -> int:

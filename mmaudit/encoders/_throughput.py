@@ -44,7 +44,7 @@ __all__ = ["COLUMNS", "MODELS", "Model", "Throughput", "default_models", "measur
 
 BATCH_SIZES = (1, 4, 16, 32)  # of the bare loop, from which its best is taken
 N_TUNING = 16  # samples on which it is found, or one batch
-N_WARM = 48  # samples that ours encodes before it is timed: enough for worker processes
+N_WARM = 48  # samples that ours encodes before it is timed
 N_HELD = 64  # samples that are encoded while memory is measured
 # Largest difference between embeddings of the two sides. An untrained DenseNet gives numbers in the thousands, of which
 # one step of float32 is 2e-4, and the last step depends on how many samples go through at a time.
@@ -154,8 +154,8 @@ class Throughput:
             f"On the CPU, {self.n_threads} threads of PyTorch on both sides; films are JPEG files, decoded by both. "
             f"Medians of {self.n_repeats} repeats, in which ours and the bare loop took turns; each ratio is within a "
             "repeat. With n_jobs=1 ours ran once. Loading, the choice of the batch size and a first pass are not "
-            "counted on either side. Memory is the largest that encoding took beyond the loaded network, worker "
-            "processes included, in a fresh process for each side. Embeddings of both sides differed by at most "
+            "counted on either side. Memory is the largest that encoding took beyond the loaded network, in a fresh "
+            "process for each side. Embeddings of both sides differed by at most "
             f"{self.table['max_difference'].max():.0e} (at most 1e-4, or 1e-6 of the largest number)."
         )
         seen = (
@@ -210,9 +210,9 @@ def measure_throughput(
 
     Notes
     -----
-    Memory is the peak, over looks every 0.03 s, of the summed proportional set sizes of a process and its workers,
-    less the same after loading: a page that several of them share counts once. Largest resident sizes of the process
-    alone would leave out its workers. It can be told on Linux only. Shorter peaks can be missed.
+    Memory is the peak, over looks every 0.03 s, of the summed proportional set sizes of a process and those it starts,
+    less the same after loading: a page that several of them share counts once. It can be told on Linux only. Shorter
+    peaks can be missed.
     """
     torch = need_torch("the benchmark of encoders")
     check_int("n_images", n_images, 8, 1_000_000)

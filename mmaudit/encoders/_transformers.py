@@ -62,9 +62,10 @@ class TransformersEncoder(PretrainedEncoder):
     mixed_precision : {"auto", True, False}
         Half precision. "auto": on a CUDA GPU.
     batch_size : int or "auto"
-        Samples that go through the network at a time. "auto": as many as fit the memory, 32 at most on a CPU.
+        Samples that go through the network at a time. "auto": as many as fit the memory, on a CPU at most 16
+        images or 32 texts.
     n_jobs : int or None
-        Processes that read images. None: all cores, 8 at most.
+        Threads that read images; for a GPU, processes. None: all cores, 8 at most.
     cache : bool or path
         Whether embeddings are kept, by model and by content of each image or text. True: in the
         folder that `mmaudit.cache.cache_dir()` names.
@@ -156,7 +157,8 @@ class TransformersEncoder(PretrainedEncoder):
         return self._loaded_from[1]
 
     def _locate(self) -> Located:
-        return locate("model", self.model, self.revision, allow_download=self.allow_download, extra="hf")
+        keep = self._cache_folder()
+        return locate("model", self.model, self.revision, allow_download=self.allow_download, extra="hf", keep=keep)
 
     def _identity(self) -> dict[str, Any]:
         return {

@@ -38,9 +38,9 @@ class XRVEncoder(PretrainedEncoder):
     mixed_precision : {"auto", True, False}
         Half precision. "auto": on a CUDA GPU.
     batch_size : int or "auto"
-        Images that go through the network at a time. "auto": as many as fit the memory, 32 at most on a CPU.
+        Images that go through the network at a time. "auto": as many as fit the memory, on a CPU at most 16.
     n_jobs : int or None
-        Processes that read images. None: all cores, 8 at most.
+        Threads that read images; for a GPU, processes. None: all cores, 8 at most.
     cache : bool or path
         Whether embeddings are kept, by model and by content of each image. True: in the folder that
         `mmaudit.cache.cache_dir()` names.
@@ -102,7 +102,7 @@ class XRVEncoder(PretrainedEncoder):
     def _identity(self) -> dict[str, Any]:
         file = self._file()
         if file is not None:
-            told = {"model": file.name, "revision": digest_of([file])}
+            told = {"model": file.name, "revision": digest_of([file], keep=self._cache_folder())}
         elif isinstance(self.weights, (str, Path)):
             told = {"model": str(self.weights), "revision": ""}
         else:

@@ -12,6 +12,8 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import threading
+import time
 import warnings
 from collections import Counter
 from pathlib import Path
@@ -165,6 +167,12 @@ def refuse(*_, **__):
     raise AssertionError("the model was needed")
 
 
+def use_processes(monkeypatch, few=1):
+    """Let worker processes read films, as they do for a GPU."""
+    monkeypatch.setattr(_pretrained, "_spares_the_cores", lambda device: True)
+    monkeypatch.setattr(_pretrained, "FEW", few)
+
+
 # What the libraries themselves answer, one sample at a time
 
 
@@ -304,10 +312,14 @@ class TestImages:
         expected = one_by_one(films, library(folder))
         expected = expected if scale is None else scale(expected)
         assert np.abs(expected[0] - expected[1]).max() > 100 * ALIKE  # films differ, so that a mix-up would show
-        for batch_size, few in ((1, 100), (7, 1), ("auto", 100)):  # read by threads, by worker processes
-            monkeypatch.setattr(_pretrained, "FEW", few)
+        for batch_size, processes in ((1, False), (7, True), ("auto", False)):
             encoder = kind(folder, batch_size=batch_size, n_jobs=2, cache=False, **how)
-            with pytest.warns(AuditWarning, match="got 3 of 9 with more and no display window"):
+            with (
+                monkeypatch.context() as patched,
+                pytest.warns(AuditWarning, match="got 3 of 9 with more and no display window"),
+            ):
+                if processes:
+                    use_processes(patched)
                 rows = encoder.encode_images(files(films))
             assert rows.dtype == np.float32
             np.testing.assert_allclose(rows, expected, atol=ALIKE)
@@ -370,7 +382,36 @@ class TestImages:
         assert densenet.training
         densenet.eval()
 
-    def test_many_films_are_read_by_other_processes(self, folders, tmp_path):
+    def test_a_network_on_the_cpu_is_fed_by_threads(self, folders, tmp_path):
+        at_once = threading.Barrier(2)
+        readers = []
+
+        class Noted(ImageFiles):
+            def read(self, index, **how):
+                readers.append((os.getpid(), threading.current_thread()))
+                if index < 2:
+                    at_once.wait(timeout=60)  # passes where two threads are here
+                return super().read(index, **how)
+
+            def with_window(self, window):
+                return self
+
+        Image.fromarray((255 * draw(np.random.default_rng(0))).astype(np.uint8)).save(tmp_path / "film.png")
+        n = 2 * _pretrained.FEW
+        encoder = TransformersEncoder(folders["vit"], device="cpu", cache=False, n_jobs=2, batch_size=8)
+        encoder.encode_images(Noted([str(tmp_path / "film.png")] * n))
+        assert len(readers) == n
+        assert {pid for pid, _ in readers} == {os.getpid()}
+        threads = {thread for _, thread in readers}
+        assert len(threads) == 2
+        assert threading.current_thread() not in threads
+        assert not any(thread.is_alive() for thread in threads)
+
+    def test_only_networks_on_the_cpu_keep_its_cores(self):
+        assert not _pretrained._spares_the_cores(torch.device("cpu"))
+        assert _pretrained._spares_the_cores(torch.device("cuda", 0))
+
+    def test_many_films_for_another_device_are_read_by_other_processes(self, folders, tmp_path, monkeypatch):
         class Noted(ImageFiles):
             def read(self, index, **how):
                 (tmp_path / f"{os.getpid()}-{index}").touch()
@@ -380,6 +421,7 @@ class TestImages:
                 return self
 
         Image.fromarray((255 * draw(np.random.default_rng(0))).astype(np.uint8)).save(tmp_path / "film.png")
+        use_processes(monkeypatch, few=_pretrained.FEW)
         encoder = TransformersEncoder(folders["vit"], cache=False, n_jobs=2, batch_size=8)
         for n in (_pretrained.FEW - 1, _pretrained.FEW):
             encoder.encode_images(Noted([str(tmp_path / "film.png")] * n))
@@ -741,9 +783,10 @@ class TestCache:
         monkeypatch.setattr(TransformersEncoder, "_load", refuse)
         np.testing.assert_allclose(TransformersEncoder(folders["bert"]).encode_texts(NINE), rows, atol=1e-5)
 
-    @pytest.mark.parametrize("few", [1, 100])
-    def test_an_interrupted_run_goes_on_where_it_stopped(self, folders, films, monkeypatch, few):
-        monkeypatch.setattr(_pretrained, "FEW", few)
+    @pytest.mark.parametrize("processes", [True, False])
+    def test_an_interrupted_run_goes_on_where_it_stopped(self, folders, films, monkeypatch, processes):
+        if processes:
+            use_processes(monkeypatch)
         for name, given, modality in (("bert", NINE, "report"), ("vit", files(films), "image")):
             expected = quietly(TransformersEncoder(folders[name], cache=False).transform, given)
             encoder = TransformersEncoder(folders[name], batch_size=2, n_jobs=2)
@@ -773,7 +816,7 @@ class TestCache:
     @pytest.mark.skipif(sys.platform != "linux", reason="processes are not forked")
     def test_two_processes_at_once(self, folders, films, monkeypatch):
         monkeypatch.setattr(_pretrained, "KEEP_EVERY_S", -1)
-        monkeypatch.setattr(_pretrained, "FEW", 1)
+        use_processes(monkeypatch)
         encoders = [TransformersEncoder(folders[name], batch_size=1) for name in ("bert", "vit")]
         given = [NINE, files(films)]
         expected = [
@@ -812,10 +855,41 @@ class TestCache:
 
     def test_no_cache_and_another_place(self, folders, empty_cache, tmp_path):
         TransformersEncoder(folders["bert"], cache=False).encode_texts(SHORT)
-        assert stores(empty_cache) == []
+        assert not empty_cache.exists()
         for place in (tmp_path / "mine", str(tmp_path / "mine")):
             TransformersEncoder(folders["bert"], cache=place).encode_texts(SHORT)
-        assert (len(stores(empty_cache)), len(stores(tmp_path / "mine"))) == (0, 1)
+        assert (empty_cache.exists(), len(stores(tmp_path / "mine"))) == (False, 1)
+
+    def test_digests_of_model_files_lie_where_embeddings_do(
+        self, folders, films, densenet, empty_cache, tmp_path, monkeypatch
+    ):
+        monkeypatch.setitem(open_clip.factory._MODEL_CONFIGS, "tiny", models.open_clip_settings())
+        torch.save(open_clip.create_model("tiny").state_dict(), tmp_path / "clip.pt")
+        torch.save(densenet.state_dict(), tmp_path / "densenet.pt")
+        bert, vit, clip = (shutil.copytree(folders[name], tmp_path / name) for name in ("bert", "vit", "open_clip"))
+        film = shutil.copy(films[0], tmp_path)
+        before = time.time() - 60
+        for path in tmp_path.rglob("*"):
+            os.utime(path, (before, before))  # digests of files that have just changed are kept nowhere
+        cases = (
+            (TransformersEncoder, {"model": bert}, SHORT, bert),
+            (TransformersEncoder, {"model": vit}, files([film]), vit),
+            (OpenCLIPEncoder, {"model_name": clip}, SHORT, clip),
+            (OpenCLIPEncoder, {"model_name": "tiny", "pretrained": tmp_path / "clip.pt"}, SHORT, None),
+            (XRVEncoder, {"weights": tmp_path / "densenet.pt"}, files([film]), None),
+        )
+        for k, (kind, how, given, folder) in enumerate(cases):
+            encoder = kind(**how, cache=False)
+            rows = quietly(encoder.transform, given)
+            with monkeypatch.context() as patched:
+                patched.setattr(cache, "hashlib", None)  # no file can be read for its digest again
+                np.testing.assert_allclose(quietly(encoder.transform, given), rows, atol=1e-6)
+            place = tmp_path / f"kept {k}"
+            np.testing.assert_allclose(quietly(kind(**how, cache=place).transform, given), rows, atol=1e-6)
+            (digests,) = (entry for entry in cache.entries(place) if entry.name == "digests")
+            n_files = 1 if folder is None else sum(path.is_file() for path in folder.rglob("*"))
+            assert digests.n_items == n_files + (given is not SHORT)
+        assert not empty_cache.exists()
 
     def test_a_cleared_cache_is_filled_again(self, folders, empty_cache):
         encoder = TransformersEncoder(folders["bert"])
@@ -892,7 +966,7 @@ assert rows.tobytes() == made["xrv"].tobytes()
             assert progress or err == ""
 
     def test_workers_after_a_tokenizer_say_nothing(self, folders, films, capfd, monkeypatch):
-        monkeypatch.setattr(_pretrained, "FEW", 1)
+        use_processes(monkeypatch)
         encoder = OpenCLIPEncoder(folders["biomed_clip"], cache=False, n_jobs=2, batch_size=2)
         encoder.encode_texts(NINE)
         quietly(encoder.encode_images, files(films))
@@ -908,10 +982,10 @@ class TestMemory:
         return wrap(torch.nn.Sequential(*layers, torch.nn.Flatten(), torch.nn.Linear(16, 1)), image_size=64)
 
     @pytest.mark.parametrize(
-        ("most_mib", "free_mib", "size"), [(8, 1_000, 4), (1_000, 16, 2), (1, 1, 1), (1_000, 999, 32)]
+        ("most_mib", "free_mib", "size"), [(8, 1_000, 4), (1_000, 16, 2), (1, 1, 1), (1_000, 999, 16)]
     )
     def test_batches_fit(self, wide, monkeypatch, most_mib, free_mib, size):
-        monkeypatch.setattr(_pretrained, "MOST_BYTES", {"cpu": most_mib << 20})
+        monkeypatch.setitem(_pretrained.MOST_BYTES, "image", most_mib << 20)
         monkeypatch.setattr(_pretrained, "_free_bytes", lambda: free_mib << 20)
         assert _pretrained.ACTIVATIONS_ALIVE == 8  # 8 x 256 KiB are 2 MiB an image
         sizes = counting(monkeypatch, ClassifierEncoder)
@@ -922,10 +996,19 @@ class TestMemory:
 
     def test_batches_of_texts_are_as_long_texts_need_them(self, folders, monkeypatch):
         # The largest answer is that of a layer within the feed-forward part: 32 tokens x 48 x 4 bytes, 8 times.
-        monkeypatch.setattr(_pretrained, "MOST_BYTES", {"cpu": 3 * 8 * 32 * 48 * 4})
+        monkeypatch.setitem(_pretrained.MOST_BYTES, "text", 3 * 8 * 32 * 48 * 4)
         sizes = counting(monkeypatch, TransformersEncoder)
         TransformersEncoder(folders["bert"], cache=False).encode_texts(NINE)
         assert sizes == [1, 2, 2, 2, 2, 1]
+
+    def test_no_more_at_once_than_is_fast(self, monkeypatch):
+        monkeypatch.setattr(_pretrained, "_free_bytes", lambda: 1 << 40)
+        found = {
+            (kind, device): _pretrained._fitting(kind, 1, torch.device(device))
+            for kind in ("image", "text")
+            for device in ("cpu", "mps")
+        }
+        assert found == {("image", "cpu"): 16, ("text", "cpu"): 32, ("image", "mps"): 512, ("text", "mps"): 512}
 
     def test_free_memory_is_what_the_system_says(self):
         assert 1 << 20 < _pretrained._free_bytes() < 1 << 50
