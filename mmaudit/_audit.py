@@ -174,14 +174,16 @@ def run(
     joint: Any = None,
     propose: Callable[..., Proposed] | None = None,
     counted_beside: np.ndarray | None = None,
+    on_stage: Callable[[str], None] | None = None,
     progress: bool = False,
 ) -> AuditResult:
     """Return the audit; `images`, where they were described before, are not read again. `encoders` are their names.
 
     `joint` is the encoder of the images, where it has a space for texts too.
     `propose` gives the candidates, as `_discover` does; `counted_beside` are p-values of others in the correction.
+    `on_stage` is called with the name of each stage when it is done; what it raises ends the audit.
     """
-    seconds = _Seconds()
+    seconds = _Seconds(on_stage)
     seeds = check_random_state(random_state).randint(np.iinfo(np.int32).max, size=6)
     targets = data.targets(how.threshold)
     # One thread for linear algebra: on several, sums are rounded in another order, and the same seed would not give
@@ -305,6 +307,7 @@ def run(
         },
         warnings=messages,
         thumbnails=None if images is None else images.thumbnails,
+        images=images,
         repeat=repeat,
         data=data,
     )
@@ -679,13 +682,15 @@ def _retell(caught: list[warnings.WarningMessage]) -> list[str]:
 
 
 class _Seconds:
-    """Seconds by stage."""
+    """Seconds by stage; `on_stage` hears of each that is done."""
 
-    def __init__(self) -> None:
+    def __init__(self, on_stage: Callable[[str], None] | None = None) -> None:
         self.by_stage: dict[str, float] = {}
-        self._last = time.perf_counter()
+        self._last, self._on_stage = time.perf_counter(), on_stage
 
     def mark(self, stage: str) -> None:
         now = time.perf_counter()
         self.by_stage[stage] = round(now - self._last, 3)
         self._last = now
+        if self._on_stage is not None:
+            self._on_stage(stage)

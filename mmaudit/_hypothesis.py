@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,7 +11,7 @@ import numpy as np
 from mmaudit._audit import Proposed, Settings, check_arguments, run
 from mmaudit._errors import InputError, check_keywords
 from mmaudit.data import MODALITIES, AuditData
-from mmaudit.metrics import as_metric
+from mmaudit.metrics import Metric, as_metric
 from mmaudit.result import AuditResult
 from mmaudit.rules import parse_rule, rule_table
 from mmaudit.selection import select
@@ -88,10 +88,56 @@ def test_hypothesis(
     'view = AP supine'
     """
     guesses = _guesses(data, hypothesis)
-    comparable = as_metric(metric).labels
-    labels = _labels(labels, comparable)
+    labels = labels_of(labels, as_metric(metric))
     if beside is not None and not isinstance(beside, AuditResult):
         raise TypeError(f"beside: expected an AuditResult, got {type(beside).__name__}. Give what audit() returned.")
+    return test_guesses(
+        data,
+        guesses,
+        labels,
+        beside=beside,
+        alpha=alpha,
+        threshold=threshold,
+        metric=metric,
+        fraction=fraction,
+        n_permutations=n_permutations,
+        random_state=random_state,
+        n_jobs=n_jobs,
+        progress=progress,
+    )
+
+
+test_hypothesis.__test__ = False  # type: ignore[attr-defined]  # a test of the user's, not one of pytest's
+
+
+@dataclass(frozen=True)
+class Guess:
+    """A subgroup that somebody named: in words, as a mask over the samples, and as a rule where it has one."""
+
+    words: str
+    mask: np.ndarray
+    rule: Rule | None = None
+    # Numbers of targets, and labels, within which it is compared; None: within all that are asked for
+    within: Sequence[tuple[int, int | None]] | None = None
+
+
+def test_guesses(
+    data: AuditData,
+    guesses: Sequence[Guess],
+    labels: Sequence[int | None],
+    *,
+    beside: AuditResult | None,
+    alpha: float,
+    threshold: Any,
+    metric: Any,
+    fraction: float,
+    n_permutations: int,
+    random_state: Any,
+    n_jobs: int | None = None,
+    on_stage: Callable[[str], None] | None = None,
+    progress: bool = False,
+) -> AuditResult:
+    """Return what `test_hypothesis` does, of guesses that were read before."""
     if beside is not None and not beside.samples.index.astype(str).equals(data.sample_id.astype(str)):
         raise InputError("beside", "an audit of the same data", "one of other samples", "Leave it out, or audit these.")
     modalities = check_arguments(data, "auto", 1, alpha, fraction, 0, n_permutations, random_state, n_jobs)
@@ -106,33 +152,37 @@ def test_hypothesis(
                 "one that held out others",
                 "Give the fraction, threshold and random_state of that audit.",
             )
-        found, columns = [], []
+        found, columns, names = [], [], []
         for guess in guesses:
-            for of, target in enumerate(targets):
-                for label in labels:
-                    modality = _modality(guess.rule, features.kinds)
-                    slice_ = Slice("hypothesis", modality, of, label, guess.rule, 1)
-                    found.append(slice_)
-                    columns.append(strength(np.where(guess.mask, 0.9, 0.1), target, slice_))
-        names = [guess.words for guess in guesses for _ in range(len(found) // len(guesses))]
+            modality = _modality(guess.rule, features.kinds)
+            for of, label in guess.within or [(of, label) for of in range(len(targets)) for label in labels]:
+                slice_ = Slice("hypothesis", modality, of, label, guess.rule, 1)
+                found.append(slice_)
+                columns.append(strength(np.where(guess.mask, 0.9, 0.1), targets[of], slice_))
+                names.append(guess.words)
         membership = np.stack(columns, axis=1).astype(np.float32)
         return Proposed(found, membership, np.full(len(found), np.nan), 0, names)
 
-    others = None if beside is None else beside.candidates["p_value"].to_numpy()
-    return run(data, how, random_state, propose=propose, counted_beside=others, progress=progress)
+    # Images that the audit has described are not read again.
+    described = None
+    if beside is not None and beside._data is not None and beside._data.images is data.images:
+        described = beside._images
+    return run(
+        data,
+        how,
+        random_state,
+        images=described,
+        propose=propose,
+        counted_beside=None if beside is None else beside.candidates["p_value"].to_numpy(),
+        on_stage=on_stage,
+        progress=progress,
+    )
 
 
-test_hypothesis.__test__ = False  # type: ignore[attr-defined]  # a test of the user's, not one of pytest's
+test_guesses.__test__ = False  # type: ignore[attr-defined]
 
 
-@dataclass(frozen=True)
-class _Guess:
-    words: str
-    mask: np.ndarray
-    rule: Rule | None
-
-
-def _guesses(data: AuditData, given: Any) -> list[_Guess]:
+def _guesses(data: AuditData, given: Any) -> list[Guess]:
     if not isinstance(data, AuditData):
         raise TypeError(
             f"data: expected AuditData, got {type(data).__name__}. Make it with AuditData.from_frame(df, label=…, …)."
@@ -152,7 +202,7 @@ def _guesses(data: AuditData, given: Any) -> list[_Guess]:
 _MASK_WORDS = "a mask given by hand"
 
 
-def _guess(data: AuditData, given: Any) -> _Guess:
+def _guess(data: AuditData, given: Any) -> Guess:
     if isinstance(given, str):
         try:
             given = parse_rule(given, data)
@@ -167,15 +217,17 @@ def _guess(data: AuditData, given: Any) -> _Guess:
                 f"{'all' if mask.all() else 'none'} of the {data.n_samples:,} samples ({given})",
                 "Narrow it." if mask.all() else "Widen it, or check how it is spelled in the data.",
             )
-        return _Guess(str(given), mask, given)
+        return Guess(str(given), mask, given)
     try:
         mask, words = select(data, given)
     except InputError as error:
         raise error.under("where", "hypothesis") from None
-    return _Guess(words if isinstance(given, Mapping) else _MASK_WORDS, mask, None)
+    return Guess(words if isinstance(given, Mapping) else _MASK_WORDS, mask, None)
 
 
-def _labels(given: Any, comparable: Sequence[int | None]) -> tuple[int | None, ...]:
+def labels_of(given: Any, metric: Metric) -> tuple[int | None, ...]:
+    """Return the labels within which to compare; "auto" is 1 and 0, or what the metric compares."""
+    comparable = metric.labels
     if isinstance(given, str) and given == "auto":
         return tuple(label for label in (1, 0) if label in comparable) or tuple(comparable)
     labels = tuple(given) if isinstance(given, (list, tuple)) else (given,)

@@ -8,7 +8,7 @@ import json
 import secrets
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from mmaudit.data import AuditData
     from mmaudit.explain import Difference, Explanation
     from mmaudit.report import SliceCard
+    from mmaudit.widgets import SliceExplorer
 
 __all__ = ["COLUMNS", "AuditResult", "candidate_frame", "load_result"]
 
@@ -66,6 +67,8 @@ MEMBERS_SHOWN = 12
 MOST_VERDICTS = 20_000  # of samples with a doubtful label or a wrong answer, that a saved result keeps
 REPEATS = 0.5  # share of its errors in slices above, from which a finding says the same in other words
 TARGETS_SAID = 6  # in one sentence; tables have them all
+USER_VERDICTS = {"accept": "accept", "reject": "reject", "radiologist": "needs a radiologist"}  # codes, and their words
+MOST_OF_A_NOTE = 10_000  # characters
 
 
 class AuditResult:
@@ -102,6 +105,9 @@ class AuditResult:
     warnings : list of str
         What weakens the audit.
     settings, data_summary : dict
+    user_verdicts : dict
+        What you said in a widget: {"slices": {slice_id: {"verdict": ..., "note": ...}}, "samples": {sample id: the
+        same}}. `verdicts` shows it as a frame.
     """
 
     def __init__(
@@ -119,7 +125,9 @@ class AuditResult:
         warnings: Sequence[str],
         explanations: Mapping[str, dict] | None = None,
         verdicts: Mapping[str, pd.DataFrame] | None = None,
+        user_verdicts: Mapping[str, Mapping[Any, Mapping[str, str]]] | None = None,
         thumbnails: Sequence[bytes | None] | None = None,
+        images: Any = None,  # what was read of them, for audits of the same data
         repeat: Callable[[AuditData, int], AuditResult] | None = None,
         data: AuditData | None = None,
     ) -> None:
@@ -130,6 +138,7 @@ class AuditResult:
         self.rules = dict(rules)
         self.explanations = dict(explanations or {})
         self._verdicts = dict(verdicts or {})
+        self.user_verdicts = {"slices": {}, "samples": {}, **(user_verdicts or {})}
         self.detectable = detectable
         self.quarantine = quarantine
         self.data_summary = dict(data_summary)
@@ -138,15 +147,29 @@ class AuditResult:
         self._thumbnails = self._keep_thumbnails(thumbnails)
         self._repeat = repeat
         self._data = data
+        self._images = images
 
     def __getstate__(self) -> dict[str, Any]:
         # A copy in another process has the findings, as a saved file has, but not the cases.
-        return {**vars(self), "_repeat": None, "_data": None}
+        return {**vars(self), "_repeat": None, "_data": None, "_images": None}
 
     @property
     def findings(self) -> pd.DataFrame:
         """The confirmed candidates; every number is of the confirmation samples unless its name says discovery."""
         return self.candidates[self.candidates["confirmed"]].reset_index(drop=True)
+
+    @property
+    def verdicts(self) -> pd.DataFrame:
+        """What you said in a widget of slices, and of samples: columns of, id, verdict, note; one row each.
+
+        `of` is "slice" or "sample", `verdict` "accept", "reject", "radiologist" (it needs one), or "" for a note alone.
+        """
+        rows = [
+            {"of": part, "id": key, **said}
+            for part in ("slice", "sample")
+            for key, said in self.user_verdicts.get(f"{part}s", {}).items()
+        ]
+        return pd.DataFrame(rows, columns=["of", "id", "verdict", "note"], dtype=object)
 
     @property
     def headline(self) -> str:
@@ -292,6 +315,30 @@ class AuditResult:
         from mmaudit.explain import review_queue
 
         return review_queue(self._verdict_frame(target), most=most, one_per_patient=one_per_patient)
+
+    def explore(
+        self,
+        *,
+        data: AuditData | None = None,
+        other: Any = None,
+        names: Sequence[str] = ("model", "other model"),
+        coordinates: Any = None,
+    ) -> SliceExplorer:
+        """Return a widget of the slices, their images and reports, the metadata and a map, linked.
+
+        Verdicts that you give in it are kept in this result.
+
+        Parameters
+        ----------
+        data : AuditData or None
+            What was audited. None: what this result holds; a loaded one holds nothing, and shows no images then.
+        other, names, coordinates
+            A second model, what the models are called, and where cases lie on the map: see
+            `mmaudit.widgets.SliceExplorer`.
+        """
+        from mmaudit.widgets import SliceExplorer
+
+        return SliceExplorer(self, data=data, other=other, names=names, coordinates=coordinates)
 
     def save_rules(self, path: str | Path) -> Path:
         """Write the slices that can be said as rules or report terms, as JSON that `mmaudit.apply_rules` runs.
@@ -662,7 +709,8 @@ class AuditResult:
     def to_folder(self, out: str | Path, *, overwrite: bool = False) -> Path:
         """Write candidates.csv, findings.csv, membership.parquet, result.json, rules.json and report.html to a folder.
 
-        All are written to a temporary folder first: if anything fails, `out` is as it was.
+        And verdicts.csv where you gave any, with the ids of samples that you gave one on. All are written to a
+        temporary folder first: if anything fails, `out` is as it was.
 
         Parameters
         ----------
@@ -684,12 +732,16 @@ class AuditResult:
             staging.mkdir(parents=True)
             _for_spreadsheets(self.candidates).to_csv(staging / "candidates.csv", index=False)
             _for_spreadsheets(self.findings).to_csv(staging / "findings.csv", index=False)
+            if len(self.verdicts):
+                _for_spreadsheets(self.verdicts, self.verdicts.columns).to_csv(staging / "verdicts.csv", index=False)
             self._save(staging / "result.json", "membership.parquet", thumbnails=False)
             self.save_rules(staging / "rules.json")
             self.to_html(staging / "report.html")
             if existed:
                 for file in sorted(staging.iterdir()):
                     file.replace(out / file.name)
+                if self.verdicts.empty:
+                    (out / "verdicts.csv").unlink(missing_ok=True)  # those of an earlier audit
             else:
                 staging.replace(out)
         finally:
@@ -759,7 +811,13 @@ class AuditResult:
             "traits_part": "discovery",
             "explanation": self._explanation(slice_id, thumbnails),
             "members": members,
+            "user_verdict": self._user_verdict(slice_id),
         }
+
+    def _user_verdict(self, slice_id: str) -> dict[str, str] | None:
+        """Return what the user said of a slice, in words."""
+        said = self.user_verdicts.get("slices", {}).get(slice_id)
+        return said and {"words": USER_VERDICTS.get(said["verdict"], ""), "note": said["note"]}
 
     def _keep_thumbnails(self, thumbnails) -> dict[Any, bytes]:
         if thumbnails is None:
@@ -803,6 +861,7 @@ class AuditResult:
             "candidate_columns": self.candidates.columns.tolist(),
             "rules": self.rules,
             "verdicts": {name: _doubtful(frame) for name, frame in self._verdicts.items()},
+            "user_verdicts": self.user_verdicts,
             "thumbnails": {str(k): base64.b64encode(v).decode() for k, v in self._thumbnails.items()}
             if thumbnails
             else {},
@@ -934,6 +993,7 @@ def load_result(path: str | Path) -> AuditResult:
             rules=document["rules"],
             explanations={s["slice_id"]: s["explanation"] for s in summary["candidates"] if s.get("explanation")},
             verdicts={name: _verdicts_of(kept) for name, kept in document.get("verdicts", {}).items()},
+            user_verdicts=_checked_verdicts(document.get("user_verdicts", {}), slices=ids, samples=table.index),
             detectable=pd.DataFrame(summary["detectable"], columns=list(DETECTABLE_COLUMNS)).astype(
                 {"n_patients": np.int64, "share": np.float64, "gap": np.float64}
             ),
@@ -999,7 +1059,7 @@ def _load_samples(path: Path, document: dict) -> pd.DataFrame:
     return pd.read_parquet(path.with_name(name))
 
 
-def _for_spreadsheets(frame: pd.DataFrame) -> pd.DataFrame:
+def _for_spreadsheets(frame: pd.DataFrame, columns: Iterable[str] = _TEXT_COLUMNS) -> pd.DataFrame:
     """Return the frame with an apostrophe before each text that a spreadsheet would run as a formula.
 
     Texts begin with names of columns and words of reports, which somebody else may have chosen:
@@ -1009,7 +1069,7 @@ def _for_spreadsheets(frame: pd.DataFrame) -> pd.DataFrame:
     def safe(text: Any) -> Any:
         return f"'{text}" if isinstance(text, str) and text.startswith(("=", "+", "-", "@", "\t", "\r", "\n")) else text
 
-    return frame.assign(**{c: frame[c].map(safe) for c in _TEXT_COLUMNS if c in frame})
+    return frame.assign(**{c: frame[c].map(safe) for c in columns if c in frame})
 
 
 def _doubtful(frame: pd.DataFrame) -> dict[str, Any]:
@@ -1025,6 +1085,23 @@ def _verdicts_of(kept: Mapping[str, Any]) -> pd.DataFrame:
     frame = frame.astype({"score": float, "second_opinion": float, "y_proba": float, "wrong": bool})
     frame.attrs = dict(kept["attrs"])
     return frame
+
+
+def _checked_verdicts(given: Any, **known: Iterable[str]) -> dict[str, dict[str, dict[str, str]]]:
+    """Return the user's verdicts of a saved result; what no widget can have written is a ValueError."""
+    if not set(given) <= set(known):
+        raise ValueError
+    checked: dict[str, dict[str, dict[str, str]]] = {}
+    for part, keys in known.items():
+        there = set(keys)
+        checked[part] = {}
+        for key, said in given.get(part, {}).items():
+            verdict, note = said["verdict"], said["note"]
+            fits = isinstance(note, str) and len(note) <= MOST_OF_A_NOTE and verdict in ("", *USER_VERDICTS)
+            if key not in there or not fits:
+                raise ValueError
+            checked[part][key] = {"verdict": verdict, "note": note}
+    return checked
 
 
 def _plain(value: Any) -> Any:

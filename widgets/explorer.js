@@ -3,4 +3,4 @@
 import { widget } from "./shared/root.js";
 import { mountExplorer } from "./shared/panes.js";
 
-export default widget(mountExplorer, { name: "Slice explorer" });
+export default widget(mountExplorer, { name: "Slice explorer", local: { filters: [] } });

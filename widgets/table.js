@@ -3,4 +3,4 @@
 import { widget } from "./shared/root.js";
 import { mountTable } from "./shared/slices.js";
 
-export default widget(mountTable, { name: "Slices of the audit" });
+export default widget((el, store) => mountTable(el, store, { undo: true }), { name: "Slices of the audit" });

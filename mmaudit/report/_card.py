@@ -179,6 +179,8 @@ def finding_lines(row: Mapping[str, Any]) -> list[str]:
     md_reason = f": {md(row['reason'])}" if row["reason"] else ""
     mark = " Unstable: most refits do not find it again." if fmt.unstable(row) else ""
     lines = [md(row.get("sentence") or row.get("description")), "", f"**{row['verdict']}{md_reason}.**{mark}"]
+    if by_reader(row):
+        lines += ["", md(by_reader(row))]
     if view["sentence"]:
         lines += ["", md(view["sentence"])]
     points = []
@@ -197,19 +199,29 @@ def finding_lines(row: Mapping[str, Any]) -> list[str]:
     return [*lines, *(["", *(f"- {point}" for point in points)] if points else [])]
 
 
+def by_reader(row: Mapping[str, Any]) -> str:
+    """Return what somebody who looked at the slice said of it, or ""."""
+    said = row.get("user_verdict")
+    if not said:
+        return ""
+    words = [said.get("words"), fmt.one_line(said.get("note"))]
+    return f"Reader's verdict: {': '.join(text for text in words if text)}"
+
+
 def term_words(term: Mapping[str, Any]) -> str:
     """Return a term with its tags and how often reports in the slice and outside it say it."""
     tags = f" [{'; '.join(term['tags'])}]" if term["tags"] else ""
-    return f"{fmt.one_line(term.get('term'))}{tags}, {_shares(term)}"
+    return f"{fmt.one_line(term.get('term'))}{tags}, {shares(term)}"
 
 
 def trait_words(trait: Mapping[str, Any]) -> str:
     """Return a trait and how often it is there in the slice and outside it."""
     tag = f" [{CATEGORIES['label-term']}]" if trait.get("kind") == "label_term" else ""
-    return f"{fmt.one_line(trait.get('phrase'))}{tag}, {_shares(trait)}"
+    return f"{fmt.one_line(trait.get('phrase'))}{tag}, {shares(trait)}"
 
 
-def _shares(of: Mapping[str, Any]) -> str:
+def shares(of: Mapping[str, Any]) -> str:
+    """Return how often something is there in the slice and outside it."""
     return f"{fmt.percent(of.get('share_inside'))} in the slice, {fmt.percent(of.get('share_outside'))} outside it"
 
 

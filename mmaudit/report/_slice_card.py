@@ -9,9 +9,11 @@ from mmaudit._errors import InputError, check_keywords
 from mmaudit.report import _format as fmt
 from mmaudit.report._card import (
     INTERVALS,
+    by_reader,
     compared,
     finding_lines,
     md,
+    shares,
     table,
     term_words,
     tested_sentences,
@@ -66,6 +68,51 @@ class SliceCard:
         self.slice_id = slice_id
         self._summary, self._row = summary, found[0]
 
+    @classmethod
+    def of_row(cls, summary: Mapping[str, Any], row: Mapping[str, Any]) -> SliceCard:
+        """Return the card of one of `rows_in_order(summary)`, for who has made those already."""
+        card = cls.__new__(cls)
+        card.slice_id, card._summary, card._row = row["slice_id"], summary, row
+        return card
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the card as a JSON-able dict of words, without pictures or sample ids.
+
+        Returns
+        -------
+        dict
+            `sentence`, `verdict`, `reason`, `left_out`, `leakage`, `triage` (str); `facts` (name and text of each);
+            `what`: `sentence` and `parts`, each with `name`, `text`, `holds` (bool, or None where it was not tested),
+            `standing` and `numbers`; `terms` and `absent`, each with `text`, `status`, `tags` and `words`; `traits`,
+            `tested`, `limits` (lists of str).
+        """
+        row, view = self._row, self._row["view"]
+
+        def terms(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
+            return [
+                {"text": term.get("term"), "status": term.get("status"), "tags": term["tags"], "words": shares(term)}
+                for term in found
+            ]
+
+        parts = [{key: part[key] for key in ("name", "text", "holds", "standing", "numbers")} for part in view["parts"]]
+        return _words(
+            {
+                "sentence": row.get("sentence") or row.get("description"),
+                "verdict": row["verdict"],
+                "reason": row["reason"],
+                "facts": [list(fact) for fact in _facts(row)],
+                "what": {"sentence": view["sentence"], "parts": parts},
+                "terms": terms(view["terms"]),
+                "absent": terms(view["absent"]),
+                "traits": [trait_words(trait) for trait in view["traits"]],
+                "left_out": view["left_out"],
+                "leakage": view["leakage"],
+                "triage": triage_words(view["triage"]),
+                "tested": _tested(self._summary, row),
+                "limits": [fmt.NOT_CLINICAL, *fmt.SLICE_LIMITS],
+            }
+        )
+
     def to_text(self) -> str:
         """Return the card as plain text, at most 100 columns wide; what did not hold is marked "[does not hold]"."""
         return "\n".join(_text_lines(self._summary, self._row)).replace(fmt.NBSP, " ") + "\n"
@@ -86,6 +133,15 @@ class SliceCard:
 
     def __repr__(self) -> str:
         return f"SliceCard({self.slice_id!r}): {self._row['verdict']}. {fmt.one_line(self._row.get('description'))}"
+
+
+def _words(value: Any) -> Any:
+    """Return the same with every text on one line and without control characters; None as ""."""
+    if isinstance(value, Mapping):
+        return {key: None if key == "holds" and one is None else _words(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_words(one) for one in value]
+    return value if isinstance(value, bool) else fmt.one_line(value)
 
 
 def _tested(summary: Mapping[str, Any], row: Mapping[str, Any]) -> list[str]:
@@ -123,6 +179,8 @@ def _text_lines(summary: Mapping[str, Any], row: Mapping[str, Any]) -> Iterator[
     yield wrap(row.get("sentence") or row.get("description"))
     yield ""
     yield wrap(f"{row['verdict']}{': ' + row['reason'] if row['reason'] else ''}.")
+    if by_reader(row):
+        yield wrap(by_reader(row))
     yield ""
     for name, text in _facts(row):
         yield wrap(text, f"  {name:<{_LABEL}}", " " * (_LABEL + 2))

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache, lru_cache
 from itertools import pairwise
 from pathlib import Path
@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 from mmaudit.text._terms import STOP_WORDS, restates_label, singular
 
-__all__ = ["CATEGORIES", "Concept", "canonical", "category_of", "fold", "folded_word", "lexicon"]
+__all__ = ["CATEGORIES", "Concept", "canonical", "category_of", "fold", "folded_word", "lexicon", "phrases"]
 
 CATEGORIES = ("label-term", "finding", "device", "acquisition", "anatomy", "style")
 _WORD = re.compile(r"[a-z0-9']+")
@@ -84,20 +84,28 @@ def fold(text: str) -> str:
     The longest phrase that begins at a word is taken. Single words are left to `folded_word`, so that triggers of
     denial and doubt are still there to be read.
     """
+    parts, at = [], 0
+    for start, end, concept in phrases(text):
+        parts += [text[at:start], concept.replace(" ", "_")]
+        at = end
+    return "".join([*parts, text[at:]])
+
+
+def phrases(text: str) -> Iterator[tuple[int, int, str]]:
+    """Yield where each phrase that `fold` replaces begins and ends, and its concept."""
     concepts, _, longest, _ = _lookup()
     found = list(_WORD.finditer(text))
     words = [_singular(match.group()) for match in found]
-    parts, at, i = [], 0, 0
+    i = 0
     while i < len(words):
         n_words = 1
         for n in range(min(longest.get(words[i], 1), len(words) - i), 1, -1):
             concept = concepts.get(tuple(words[i : i + n]))
             if concept is not None and _stand_together(text, found[i : i + n]):
-                parts += [text[at : found[i].start()], concept.replace(" ", "_")]
-                at, n_words = found[i + n - 1].end(), n
+                yield found[i].start(), found[i + n - 1].end(), concept
+                n_words = n
                 break
         i += n_words
-    return "".join([*parts, text[at:]])
 
 
 def _stand_together(text: str, found: Sequence[re.Match[str]]) -> bool:

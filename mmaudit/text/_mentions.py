@@ -16,9 +16,11 @@ __all__ = ["Mention", "mentions"]
 # A line that was cut where it was full, not where the author ended it: long, no mark, and small letters go on.
 _WRAPPED = re.compile(r"(?<=[^\n]{39}[^\s.;:?!])[ \t]*\n[ \t]*(?=[a-z])")
 _GLUED = re.compile(r"(?<=[a-z)])\.(?=[A-Z][a-z])")  # "normal limits.The lungs"
-_VERSUS = re.compile(r"\bvs\.")
-_QUERY = re.compile(r"(?<![^\s(,])\?+\s*(?=\w)")  # "? pneumonia" asks of what comes, "pneumonia?" of what was
-_NOT_WORDS = re.compile(r"\b(?:in line with|first[- ]line|second[- ]line|lead to|leads to)\b")
+CHANGED = ((_WRAPPED, " "), (_GLUED, ". "))  # in letters as they are written
+UNDERSCORE = re.compile("_")
+VERSUS = re.compile(r"\bvs\.")
+QUERY = re.compile(r"(?<![^\s(,])\?+\s*(?=\w)")  # "? pneumonia" asks of what comes, "pneumonia?" of what was
+NOT_WORDS = re.compile(r"\b(?:in line with|first[- ]line|second[- ]line|lead to|leads to)\b")
 
 
 class Mention(NamedTuple):
@@ -74,8 +76,9 @@ def mentions(text: str, *, max_words: int = 3) -> list[Mention]:
     """
     found: list[Mention] = []
     for section, part in section_parts(text):
-        part = _VERSUS.sub("versus", _GLUED.sub(". ", _WRAPPED.sub(" ", part)).lower().replace("_", " "))
-        part = _QUERY.sub("?", part)
+        for pattern, instead in CHANGED:
+            part = pattern.sub(instead, part)
+        part = QUERY.sub("?", VERSUS.sub("versus", part.lower().replace("_", " ")))
         at = 0
         for mark in CLAUSE.finditer(part):
             asked = "?" if "?" in mark.group() else ""
@@ -87,7 +90,7 @@ def mentions(text: str, *, max_words: int = 3) -> list[Mention]:
 
 @lru_cache(maxsize=50_000)
 def _clause_mentions(clause: str, section: str, max_words: int) -> tuple[Mention, ...]:
-    said = runs(tag(fold(_NOT_WORDS.sub(" ", clause)), CONTEXT, folded_word))
+    said = runs(tag(fold(NOT_WORDS.sub(" ", clause)), CONTEXT, folded_word))
     return tuple(
         Mention(" ".join(words[i : i + n]), status, section)
         for n in range(1, max_words + 1)

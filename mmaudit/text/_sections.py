@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["findings_and_impression", "report_sections", "section_parts"]
+__all__ = ["CLEANED", "findings_and_impression", "report_sections", "section_parts", "section_spans"]
 
 # Any line that starts in capitals followed by a colon; the few headers that also occur in small letters by name.
 _HEADER = re.compile(
@@ -18,6 +18,9 @@ _HEADER = re.compile(
 )
 _BANNER = re.compile(r"^[ \t]*(?:FINAL|PRELIMINARY|INTERIM) (?:REPORT|ADDENDUM)[ \t]*$", re.MULTILINE)
 _RULE = re.compile(r"^[ \t]*[_=*-]{5,}[ \t]*$", re.MULTILINE)
+
+# What is taken out before a report is read, in this order, and what comes instead of it
+CLEANED = ((re.compile(r"\r\n?"), "\n"), (_BANNER, ""), (_RULE, ""))
 
 _SAME = {
     "FINDING": "FINDINGS",
@@ -78,14 +81,20 @@ def report_sections(text: str) -> dict[str, str]:
 
 def section_parts(text: str) -> list[tuple[str, str]]:
     """Return name and text of each part of a report, lines as they are; the name before the first header is ""."""
-    text = _without_banner(text)
+    for pattern, instead in CLEANED:
+        text = pattern.sub(instead, text)
+    return [(name, text[start:end]) for name, _, start, end in section_spans(text)]
+
+
+def section_spans(text: str) -> list[tuple[str, int, int, int]]:
+    """Return of each part of a cleaned text its name, where its header begins, and where its body begins and ends."""
     headers = list(_HEADER.finditer(text))
     ends = [*(header.start() for header in headers), len(text)]
-    parts = [("", text[: ends[0]])]
+    spans = [("", 0, 0, ends[0])]
     for header, end in zip(headers, ends[1:], strict=True):
         name = " ".join(header[1].upper().split())
-        parts.append((_SAME.get(name, name), text[header.end() : end]))
-    return parts
+        spans.append((_SAME.get(name, name), header.start(), header.end(), end))
+    return spans
 
 
 def findings_and_impression(text: str) -> str:
@@ -94,10 +103,7 @@ def findings_and_impression(text: str) -> str:
     parts = [sections[name] for name in ("FINDINGS", "IMPRESSION") if name in sections]
     if parts:
         return " ".join(parts)
-    paragraphs = [p for p in re.split(r"\n[ \t]*\n", _without_banner(text)) if p.strip()]
+    for pattern, instead in CLEANED:
+        text = pattern.sub(instead, text)
+    paragraphs = [p for p in re.split(r"\n[ \t]*\n", text) if p.strip()]
     return " ".join(paragraphs[-1].split()) if paragraphs else ""
-
-
-def _without_banner(text: str) -> str:
-    text = text.replace("\r\n", "\n").replace("\r", "\n")
-    return _RULE.sub("", _BANNER.sub("", text))

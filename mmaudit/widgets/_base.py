@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import logging
 import threading
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -18,18 +19,22 @@ import pandas as pd
 import traitlets
 
 from mmaudit._errors import InputError, nearest
+from mmaudit.result import MOST_OF_A_NOTE, USER_VERDICTS
 from mmaudit.widgets._bundle import styles
 from mmaudit.widgets._cases import Cases
+from mmaudit.widgets._hypotheses import Tested
 
 if TYPE_CHECKING:
+    from IPython.display import HTML
+
     from mmaudit.data import AuditData
     from mmaudit.result import AuditResult
 
-__all__ = ["VERDICTS", "AuditWidget", "Job"]
+__all__ = ["AuditWidget", "Job"]
 
-VERDICTS = {"accept": "accept", "reject": "reject", "radiologist": "needs a radiologist"}
 THEME = ("theme.css",)
 _log = logging.getLogger(__name__)
+_of_result: weakref.WeakKeyDictionary[Any, weakref.WeakSet[Any]] = weakref.WeakKeyDictionary()
 
 # Who answers which question of the page: a function of (widget, content, job) that returns what goes back, as a dict
 # and a list of buffers. Those in LONG run in a thread of their own, tell their progress, and can be cancelled.
@@ -38,7 +43,7 @@ HANDLERS = {
     "members": "mmaudit.widgets._base:members",
     "notes": "mmaudit.widgets._base:notes",
     "thumbs": "mmaudit.widgets._pictures:thumbs",
-    "film": "mmaudit.widgets._pictures:film",
+    "film": "mmaudit.widgets._films:film",
     "case": "mmaudit.widgets._reports:case",
     "search": "mmaudit.widgets._reports:search",
     "counterexamples": "mmaudit.widgets._pictures:counterexamples",
@@ -46,12 +51,12 @@ HANDLERS = {
     "columns": "mmaudit.widgets._columns:columns",
     "test": "mmaudit.widgets._hypotheses:test",
 }
-LONG = ("film", "search", "columns", "test")
+LONG = ("thumbs", "counterexamples", "film", "search", "columns", "test")
 
 Answer = tuple[dict[str, Any], list[bytes]]
 
 
-class Cancelled(Exception):
+class Cancelled(Exception):  # noqa: N818  it is no error
     """The page no longer wants the answer."""
 
 
@@ -79,6 +84,11 @@ class Job:
         self._widget.send({"id": self._number, "progress": {"done": done, "total": total, "text": text}})
 
 
+def _as_bytes(value: Any, _widget: Any = None) -> bytes:
+    """Return what came over the wire, a memoryview, as a trait of bytes takes it."""
+    return bytes(value)
+
+
 class AuditWidget(anywidget.AnyWidget):
     """Base of the widgets.
 
@@ -102,15 +112,17 @@ class AuditWidget(anywidget.AnyWidget):
     verdicts = traitlets.Dict()
     image_verdicts = traitlets.Dict()
 
-    _selected = traitlets.Bytes(b"").tag(sync=True)  # positions, uint32, little-endian
+    _selected = traitlets.Bytes(b"").tag(sync=True, from_json=_as_bytes)  # positions, uint32, little-endian
     # {"slices": {id: verdict}, "samples": {position as str: verdict}}; notes go by message
     _verdicts = traitlets.Dict({"slices": {}, "samples": {}}).tag(sync=True)
     _rows = traitlets.List().tag(sync=True)  # one dict a slice; see `_rows.py`
     _cards = traitlets.Dict().tag(sync=True)  # by slice id, of the first slices
     _edits = traitlets.Dict({"names": {}, "hidden": []}).tag(sync=True)  # what the user renamed and hid
-    _table = traitlets.Dict({"sort": "rank", "ascending": True, "text": "", "kinds": [], "confirmed": False}).tag(
-        sync=True
-    )
+    _table = traitlets.Dict(
+        {"sort": "rank", "ascending": True, "text": "", "kinds": [], "confirmed": False, "hidden": False}
+    ).tag(sync=True)
+    # positions that the grid shows instead of all, as in `_selected`
+    _given = traitlets.Bytes(b"").tag(sync=True, from_json=_as_bytes)
     # show: "members", "errors", "counterexamples" or "all"; beside: another slice; model: 0 or 1; models: side by side
     _grid = traitlets.Dict({"show": "members", "tile_px": 96, "beside": "", "model": 0, "models": False}).tag(sync=True)
 
@@ -127,6 +139,7 @@ class AuditWidget(anywidget.AnyWidget):
 
         self.cases = Cases(result, data, other=other, names=names)
         self.lock = threading.RLock()
+        self.tested = Tested()  # what the user had tested while looking
         self._jobs: dict[int, Job] = {}
         self._notes: dict[str, str] = {}  # by "slice:<id>" and "sample:<position>"
         self._syncing = False
@@ -150,6 +163,36 @@ class AuditWidget(anywidget.AnyWidget):
     def selection(self) -> pd.DataFrame:
         """Return the selected samples: part, label, prediction and metadata, indexed by sample id."""
         return self.cases.frame(np.frombuffer(self._selected, "<u4").astype(int))
+
+    def static(self, *, pictures: bool = False) -> HTML:
+        """Return the slices as a table of ordinary HTML, for readers and places that show no widgets.
+
+        A notebook that is saved keeps such a table beside each widget, without pictures.
+
+        Parameters
+        ----------
+        pictures : bool
+            Whether to show the 24 strongest members of the slice that is looked at, or of the first confirmed one;
+            without slices, selected cases. They are pictures of patients, and stay in the notebook: only on purpose.
+
+        Raises
+        ------
+        InputError
+            Pictures are wanted, and there is no image.
+        """
+        from IPython.display import HTML
+
+        from mmaudit.widgets._static import static_html
+
+        return HTML(static_html(self, pictures=pictures))
+
+    def _repr_mimebundle_(self, **keywords: Any) -> Any:
+        """Return the widget, and for readers without widgets a table."""
+        from mmaudit.widgets._static import static_html
+
+        bundle = super()._repr_mimebundle_(**keywords)
+        data, metadata = bundle if isinstance(bundle, tuple) else (bundle, {})
+        return {**data, "text/html": static_html(self)}, metadata
 
     # Questions of the page
 
@@ -224,6 +267,24 @@ class AuditWidget(anywidget.AnyWidget):
             )  # fmt: skip
         return proposal["value"]
 
+    @traitlets.validate("_table")
+    def _check_table(self, proposal: Any) -> dict[str, Any]:
+        from mmaudit.widgets._rows import checked_table
+
+        return checked_table(proposal["value"], list(dict.fromkeys(row["error_type"] for row in self._rows)))
+
+    @traitlets.validate("_edits")
+    def _check_edits(self, proposal: Any) -> dict[str, Any]:
+        from mmaudit.widgets._rows import checked_edits
+
+        return checked_edits(proposal["value"], [row["id"] for row in self._rows])
+
+    @traitlets.validate("_grid")
+    def _check_grid(self, proposal: Any) -> dict[str, Any]:
+        from mmaudit.widgets._grid import check_grid
+
+        return check_grid(self, proposal["value"])
+
     # Verdicts: `verdicts` and `image_verdicts` are what the user sees, `_verdicts` and `_notes` what the page has
 
     @traitlets.validate("verdicts", "image_verdicts")
@@ -232,13 +293,14 @@ class AuditWidget(anywidget.AnyWidget):
         checked = {}
         for key, value in given.items():
             said = {"verdict": value} if isinstance(value, str) else dict(value)
-            if said.get("verdict", "") not in ("", *VERDICTS):
+            if said.get("verdict", "") not in ("", *USER_VERDICTS):
                 raise InputError(
-                    name, f"verdicts of {', '.join(VERDICTS)}", f"{said.get('verdict')!r}", "Correct the word."
+                    name, f"verdicts of {', '.join(USER_VERDICTS)}", f"{said.get('verdict')!r}", "Correct the word."
                 )
             if name == "image_verdicts":
                 key = self.cases.ids[int(self.cases.positions([key])[0])]
-            checked[key] = {"verdict": said.get("verdict", ""), "note": str(said.get("note", ""))}
+            note = str(said.get("note", ""))[:MOST_OF_A_NOTE].encode("utf-8", "replace").decode()  # half a character
+            checked[key] = {"verdict": said.get("verdict", ""), "note": note}
         return {key: said for key, said in checked.items() if said["verdict"] or said["note"]}
 
     @traitlets.observe("verdicts", "image_verdicts")
@@ -257,6 +319,18 @@ class AuditWidget(anywidget.AnyWidget):
                 }  # fmt: skip
                 self.push("notes", notes=self._notes)
         self._keep_verdicts()
+
+    @traitlets.validate("_verdicts")
+    def _check_page_verdicts(self, proposal: Any) -> dict[str, dict[str, str]]:
+        """Keep what a page of this version can say."""
+        slices, samples = (
+            {key: code for key, code in (proposal["value"].get(part) or {}).items() if code in USER_VERDICTS}
+            for part in ("slices", "samples")
+        )
+        return {
+            "slices": slices,
+            "samples": {key: code for key, code in samples.items() if key.isdecimal() and int(key) < self.cases.n},
+        }
 
     @traitlets.observe("_verdicts")
     def _take_verdicts(self, _change: Any = None) -> None:
@@ -280,13 +354,28 @@ class AuditWidget(anywidget.AnyWidget):
         self.verdicts, self.image_verdicts = found["slice"], found["sample"]
 
     def _read_verdicts(self, result: AuditResult) -> None:
-        kept = getattr(result, "user_verdicts", None)
-        if kept:
-            self.verdicts, self.image_verdicts = kept.get("slices", {}), kept.get("samples", {})
+        """Show the verdicts that the result holds, now and when another widget of it changes them."""
+        widgets = _of_result.setdefault(result, weakref.WeakSet())
+        widgets.discard(self)  # what it has half read is not kept
+        own = {key: said for key, said in self.verdicts.items() if key not in result.membership}
+        self.verdicts = {**own, **result.user_verdicts.get("slices", {})}
+        self.image_verdicts = dict(result.user_verdicts.get("samples", {}))
+        widgets.add(self)
 
     def _keep_verdicts(self) -> None:
-        if self.result is not None:
-            self.result.user_verdicts = {"slices": dict(self.verdicts), "samples": dict(self.image_verdicts)}
+        """Keep verdicts in the result, but for slices that only this widget has, and tell the result's other widgets.
+
+        Before the widget has read those of the result, it has none to keep.
+        """
+        result = self.result
+        if result is None or self not in _of_result.get(result, ()):
+            return
+        slices = {key: said for key, said in self.verdicts.items() if key in result.membership}
+        kept = {"slices": slices, "samples": dict(self.image_verdicts)}
+        if kept != result.user_verdicts:
+            result.user_verdicts = kept
+            for other in _of_result[result] - {self}:
+                other._read_verdicts(result)
 
     def _once(self) -> _Once:
         return _Once(self)

@@ -19,7 +19,7 @@ from mmaudit.data import AuditData
 if TYPE_CHECKING:
     from mmaudit.result import AuditResult
 
-__all__ = ["Cases", "pack"]
+__all__ = ["Cases", "as_strength", "pack"]
 
 MEMBER = 128  # strength in 0..255 from which a case is a member of a slice
 UNKNOWN_PROBABILITY = 255
@@ -162,6 +162,14 @@ class Cases:
         name = self.result.candidates.set_index("slice_id")["target"][slice_id]
         return self.targets.index(name) if name in self.targets else 0
 
+    def truth(self, target: int) -> np.ndarray:
+        """Return the labels of a target: 1, 0, or -1 where not known."""
+        return self._truth[target]
+
+    def wrong(self, target: int, model: int = 0) -> np.ndarray:
+        """Return 1 where a model is wrong about a target."""
+        return self._wrong[target][model]
+
     def strength(self, slice_id: str) -> np.ndarray:
         """Return the strength of membership of every case, uint8, from 128 on a member.
 
@@ -174,9 +182,7 @@ class Cases:
             return self.own[slice_id]
         if self.result is None or slice_id not in self.result.membership.columns:
             raise InputError("slice_id", "one of result.candidates['slice_id']", f"{slice_id!r}", "Check its spelling.")
-        given = self.result.membership[slice_id].to_numpy()
-        rounded = np.rint(255 * given).astype(np.uint8)
-        return np.where(given >= 0.5, np.maximum(rounded, MEMBER), np.minimum(rounded, MEMBER - 1)).astype(np.uint8)
+        return as_strength(self.result.membership[slice_id].to_numpy())
 
     def frame(self, positions: np.ndarray) -> pd.DataFrame:
         """Return what is known of some cases: part, labels and predictions, metadata; indexed by sample id."""
@@ -215,6 +221,12 @@ class Cases:
             "sections": sections,
         }
         return content, [block]
+
+
+def as_strength(membership: np.ndarray) -> np.ndarray:
+    """Return memberships in [0, 1] as 0..255, uint8, from 128 on where they are 0.5 and above."""
+    rounded = np.rint(255 * membership).astype(np.uint8)
+    return np.where(membership >= 0.5, np.maximum(rounded, MEMBER), np.minimum(rounded, MEMBER - 1)).astype(np.uint8)
 
 
 def _as_bytes(probability: np.ndarray) -> np.ndarray:

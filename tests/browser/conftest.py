@@ -7,6 +7,7 @@ import secrets
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -196,6 +197,38 @@ class LabNotebook:
         self.wait(
             f"k && k.status === 'idle' && ({cells}.every(c => {done}) || {cells}.some(c => {failed}))", timeout_ms
         )
+
+    def run_cell(self, number):
+        """Run one cell; do not wait for its end."""
+        self.evaluate(f"(w.content.activeCellIndex = {number}, null)")
+        self.page.evaluate("() => { jupyterapp.commands.execute('notebook:run-cell'); }")
+
+    def ask(self, code):
+        """Return what code prints in the kernel, outside any cell."""
+        return self.page.evaluate(
+            f"""async ([path, code]) => {{
+                const w = {self.WIDGET}, k = {self.KERNEL}, said = [];
+                const asked = k.requestExecute({{ code, store_history: false }});
+                asked.onIOPub = (m) => {{
+                    if (m.header.msg_type === 'stream') said.push(m.content.text);
+                    if (m.header.msg_type === 'error') said.push(m.content.traceback.join('\\n'));
+                }};
+                await asked.done;
+                return said.join('');
+            }}""",
+            [self.path, code],
+        ).strip()
+
+    def until(self, code, timeout_s=15):
+        """Wait until an expression is true in the kernel."""
+        end = time.monotonic() + timeout_s
+        while (said := self.ask(f"print(bool({code}))")) != "True":
+            assert time.monotonic() < end, f"never so: {code}; {said}"
+            self.page.wait_for_timeout(20)
+
+    def cell(self, number):
+        """Return the outputs of a cell in the page."""
+        return self.page.locator(".jp-Notebook .jp-Cell").nth(number).locator(".jp-OutputArea-output")
 
     def outputs(self):
         """Return the outputs of each code cell, as they would be saved."""

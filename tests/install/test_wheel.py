@@ -84,10 +84,16 @@ def test_the_wheel_holds_the_whole_package(wheel):
         if path.is_file() and "__pycache__" not in path.parts and "_notebooks" not in path.parts
     }
     notebooks = {f"mmaudit/_notebooks/{path.name}" for path in (ROOT / "notebooks").glob("*.ipynb")}
+    browser = {
+        f"mmaudit/widgets/_browser/{path.relative_to(ROOT / 'widgets').as_posix()}"
+        for path in (ROOT / "widgets").rglob("*")
+        if path.is_file()
+    }
     assert notebooks
+    assert "mmaudit/widgets/_browser/shared/store.js" in browser
     assert {"mmaudit/py.typed", "mmaudit/cli.py"} <= in_tree
     assert [name for name in in_tree if name.startswith("mmaudit/report/templates/")]
-    assert in_tree | notebooks <= packaged
+    assert in_tree | notebooks | browser <= packaged
 
 
 def test_the_wheel_holds_the_licence_and_nothing_else_of_the_repository(wheel):
@@ -119,6 +125,12 @@ def test_it_imports_with_its_version(installed, tmp_path):
 def test_every_public_name_answers_without_extras(installed, tmp_path):
     code = "import mmaudit\nfor name in mmaudit.__all__: getattr(mmaudit, name)\nprint(len(mmaudit.__all__))"
     assert int(run(installed / "python", "-W", "error", "-c", code, cwd=tmp_path).stdout) > 5
+
+
+def test_the_widgets_carry_their_code(installed, tmp_path):
+    code = "from mmaudit.widgets import *\nfor kind in (ExplanationTable, SliceGrid, SliceExplorer): "
+    code += "assert 'export default' in kind._esm and '.mma-root' in kind._css, kind\nprint('all three')"
+    assert run(installed / "python", "-c", code, cwd=tmp_path).stdout == "all three\n"
 
 
 def test_help_answers(installed, tmp_path):

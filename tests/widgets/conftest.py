@@ -5,6 +5,9 @@ import pandas as pd
 import pytest
 
 import mmaudit as mma
+from mmaudit.classifiers._images import ArrayImages
+
+N, IMAGE_PX = 240, 32
 
 
 class Wire:
@@ -12,7 +15,7 @@ class Wire:
 
     def __init__(self, widget):
         self.messages = []
-        widget.send = lambda content, buffers=None: self.messages.append((content, buffers or []))
+        widget.send = lambda content, buffers=None: self.messages.append((content, [bytes(b) for b in buffers or []]))
 
 
 @pytest.fixture
@@ -23,37 +26,39 @@ def wire():
 
 @pytest.fixture(scope="session")
 def cases():
-    """Return 240 cases of 120 patients, with ids that are numbers, and misses on one machine."""
+    """Return 240 cases with numbers as ids, of which a classifier misses those of the machine "old"."""
     random = np.random.default_rng(0)
-    n = 240
-    machine = random.choice(["A", "B", "C"], n)
-    y = random.integers(0, 2, n)
-    proba = np.clip(0.15 + 0.7 * y + random.normal(0, 0.1, n), 0.01, 0.99)
-    proba[(y == 1) & (machine == "B")] = 0.2
+    y = np.arange(N) % 2
+    old = random.random(N) < 0.35
+    proba = np.clip(0.2 + 0.6 * y + random.normal(0, 0.1, N), 0.01, 0.99)
+    proba = np.where((y == 1) & old, 0.1, proba)
     frame = pd.DataFrame(
         {
-            "id": np.arange(1000, 1000 + n),
-            "patient": np.repeat(np.arange(n // 2), 2),
             "label": y,
             "proba": proba,
-            "machine": machine,
-            "age": random.integers(20, 90, n),
-        }
+            "patient": [f"p{k // 2}" for k in range(N)],
+            "machine": np.where(old, "old", "new"),
+            "age": random.integers(18, 95, N),
+            "report": np.where(old, "FINDINGS: Portable film. No pneumothorax.", "FINDINGS: Clear lungs."),
+        },
+        index=pd.Index(np.arange(1000, 1000 + N), name="sample_id"),
     )
-    return mma.AuditData.from_frame(
-        frame,
-        label="label",
-        y_proba="proba",
-        patient_id="patient",
-        sample_id="id",
-        metadata=["machine", "age"],
-        embeddings={"image": random.normal(size=(n, 8)).astype(np.float32)},
-    )
+    images = ArrayImages(list(random.random((N, IMAGE_PX, IMAGE_PX), dtype=np.float32)))
+    columns = {"label": "label", "y_proba": "proba", "patient_id": "patient", "report": "report"}
+    return mma.AuditData.from_frame(frame, **columns, metadata=["machine", "age"], images=images)
 
 
 @pytest.fixture(scope="session")
 def audited(cases):
     """Return an audit of `cases`; it has at least one finding."""
-    result = mma.audit(cases, n_refits=0, n_permutations=499, random_state=0)
+    result = mma.audit(cases, modalities=("report", "metadata"), n_refits=2, n_permutations=499, random_state=0)
     assert len(result.findings)
     return result
+
+
+@pytest.fixture(scope="session")
+def plain_audit():
+    """Return an audit of data whose texts can be told from each other; see `_private.py`."""
+    from tests.widgets._private import private_audit, private_data
+
+    return private_audit(private_data())

@@ -1,10 +1,12 @@
 """Modules of the browser, joined into one text."""
 
+import base64
 import re
+import zlib
 
 import pytest
 
-from mmaudit.widgets._bundle import bundle, folder, styles
+from mmaudit.widgets._bundle import bundle, folder, packed, styles
 
 ENTRIES = ("table.js", "grid.js", "explorer.js")
 
@@ -66,10 +68,17 @@ def test_a_name_that_is_not_exported_is_an_error(modules):
 @pytest.mark.parametrize("entry", ENTRIES)
 def test_each_widget_is_one_small_module_that_asks_for_nothing_outside(entry):
     text = bundle(entry)
-    assert len(text.encode()) <= 40_000
     assert text.count("export default") == 1
     for word in ("import(", "http://", "https://", "innerHTML", "outerHTML", "insertAdjacentHTML", "eval(", "fetch("):
         assert word not in text.replace("http://www.w3.org/2000/svg", ""), word
+
+
+@pytest.mark.parametrize("entry", ENTRIES)
+def test_what_travels_is_small_and_is_the_module(entry):
+    text = packed(entry)
+    assert len(text.encode()) <= 40_000
+    (inside,) = re.findall(r'^const packed = "([\w+/=]+)";$', text, re.MULTILINE)
+    assert zlib.decompress(base64.b64decode(inside)).decode() == bundle(entry)
 
 
 def test_every_rule_of_the_style_sheets_is_about_our_own_elements():

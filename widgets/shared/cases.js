@@ -73,16 +73,26 @@ export class Cases {
     return this.arrays[name];
   }
 
-  /** Return metadata columns: [{name, kind, categories, codes}], and the map {x, y} in 0..65535 or null; asked once. */
+  /** Return metadata columns: [{name, kind, categories, codes}], asked for once. */
   columns() {
-    this.askedColumns ??= this.store.request("columns").then(async ({ content, buffers }) => {
-      const arrays = await unpack(buffers[0], content.sections);
-      return {
-        columns: content.columns.map((column) => ({ ...column, codes: arrays[`column:${column.name}`] })),
-        map: arrays.x ? { x: arrays.x, y: arrays.y, words: content.map_words } : null,
-      };
-    });
-    this.askedColumns.catch(() => (this.askedColumns = null));
-    return this.askedColumns;
+    return this.once("columns", {}, ({ columns }, arrays) =>
+      columns.map((column) => ({ ...column, codes: arrays[`column:${column.name}`] })),
+    );
+  }
+
+  /** Return the map {x, y, words}, x and y in 0..65535 or undefined where there is none; asked for once. */
+  map(how) {
+    return this.once("map", { what: "map" }, ({ map_words: words }, { x, y }) => ({ x, y, words }), how);
+  }
+
+  once(name, payload, read, how) {
+    if (!this.asked.has(name)) {
+      const found = this.store
+        .request("columns", payload, how)
+        .then(async ({ content, buffers }) => read(content, await unpack(buffers[0], content.sections)));
+      this.asked.set(name, found);
+      found.catch(() => this.asked.delete(name));
+    }
+    return this.asked.get(name);
   }
 }

@@ -43,10 +43,12 @@ export class Store {
   constructor(host, local = {}) {
     this.host = host;
     // `focus`: position of the case that the keyboard or the mouse was last on, or -1; `open`: that of the case that is
-    // read in full, or -1. `filter`: Uint8Array of 0 and 1 for each case, or null for all.
-    // `said`: the last words for the live region. `pushed`: the last thing that Python sent unasked. `undone`: how many
-    // changes can be undone. `notes`: by "slice:<id>" and "sample:<position>"; private, so never in a trait.
-    this.local = { focus: -1, open: -1, filter: null, said: "", pushed: null, undone: 0, notes: {}, ...local };
+    // read in full, or -1. `filter`: Uint8Array of 0 and 1 for each case, or null for all. `order`: positions in the
+    // order in which the grid shows them. `said`: the last words for the live region. `pushed`: the last thing that
+    // Python sent unasked. `undone`: how many changes can be undone. `notes`: by "slice:<id>" and "sample:<position>";
+    // private, so never in a trait.
+    const none = new Uint32Array(0);
+    this.local = { focus: -1, open: -1, filter: null, order: none, said: "", pushed: null, undone: 0, notes: {}, ...local };
     this.listeners = new Map();
     this.pending = new Map();
     this.past = [];
@@ -84,9 +86,14 @@ export class Store {
   /** Set several values as one step that `undo` takes back; `words` say what was done. */
   change(words, values) {
     const before = Object.fromEntries(Object.keys(values).map((name) => [name, this.get(name)]));
+    for (const [name, value] of Object.entries(values)) this.set(name, value);
+    this.remember(words, before);
+  }
+
+  /** Let `undo` set the values `before`, where Python has made the change that `words` tell of. */
+  remember(words, before) {
     this.past.push({ words, before });
     if (this.past.length > 100) this.past.shift();
-    for (const [name, value] of Object.entries(values)) this.set(name, value);
     this.set("undone", this.past.length);
     this.say(words);
   }

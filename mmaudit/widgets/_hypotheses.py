@@ -1,0 +1,290 @@
+"""Groups that the user makes while looking: cases selected by hand, slices merged or split, tested as guesses are."""
+
+from __future__ import annotations
+
+import threading
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from mmaudit._errors import AuditWarning, InputError
+from mmaudit.metrics import METRICS, as_metric
+from mmaudit.widgets._cases import MEMBER, as_strength
+
+if TYPE_CHECKING:
+    from mmaudit._hypothesis import Guess
+    from mmaudit.data import AuditData
+    from mmaudit.result import AuditResult
+    from mmaudit.widgets._base import Answer, AuditWidget, Job
+
+__all__ = ["Tested", "test"]
+
+LEAST_PATIENTS = 5  # held-out ones, inside and outside, without whom nothing can be tested
+LONGEST_NAME = 80
+WHY_CHOSEN = "Chosen by hand; a group that was chosen by looking at predictions has a gap by construction."
+# What is being done after the stage that is named
+STAGES = {"encode": "testing on held-out patients", "confirm": "explaining", "explain": "describing", "describe": ""}
+
+
+@dataclass(frozen=True)
+class _Made:
+    """One guess of the user: what is tested, how it came about, and the rows that tell of it."""
+
+    guess: Guess
+    name: str
+    origin: str
+    parents: tuple[str, ...]
+    of: int  # number of the target
+    ids: tuple[str, ...]
+
+
+@dataclass
+class Tested:
+    """All that was tested in a widget: every guess counts in the correction of the others, whether it is shown or not.
+
+    Attributes
+    ----------
+    made : list of guesses, in the order in which they were tested
+    result : AuditResult or None
+        The last test, of all of them; None before the first.
+    """
+
+    made: list[_Made] = field(default_factory=list)
+    result: AuditResult | None = None
+    busy: threading.Lock = field(default_factory=threading.Lock)
+
+    def frame(self) -> pd.DataFrame:
+        """Return the guesses as `AuditResult.candidates` has slices, with name, origin and parents."""
+        if self.result is None:
+            from mmaudit.result import candidate_frame
+
+            return candidate_frame([]).assign(name="", origin="", parents="")
+        frame = self.result.candidates.copy()
+        of = [made for made in self.made for _ in made.ids]
+        frame["slice_id"] = [slice_id for made in self.made for slice_id in made.ids]
+        for name in ("name", "origin"):
+            frame[name] = [getattr(made, name) for made in of]
+        frame["parents"] = [", ".join(made.parents) for made in of]
+        return frame
+
+
+def test(widget: AuditWidget, content: Mapping[str, Any], job: Job) -> Answer:
+    """Test a group, and add a row for it; answer with the ids of the new rows and of those hidden behind them.
+
+    All guesses of the widget so far are tested again with it, so that each counts in the correction of all, beside
+    the candidates of the audit. The patients are those that the audit held out. Guesses that were taken back or whose
+    rows are hidden count all the same.
+
+    Parameters
+    ----------
+    content : mapping
+        `what`: "selection", the selected cases, within each label; "merge", the union of the `slices`, within their
+        label; "split", one of the `slices` in those that are selected and those that are not. `name`: what the user
+        calls it.
+
+    Raises
+    ------
+    InputError
+        Nothing to test, too few patients, no data, more guesses than one test takes, or a test that is running.
+    """
+    tested = widget.tested
+    if not tested.busy.acquire(blocking=False):
+        raise InputError("test", "one test at a time", "another one while it runs", "Wait for it, or cancel it.")
+    try:
+        return _test(widget, tested, content, job)
+    finally:
+        tested.busy.release()
+
+
+test.__test__ = False  # type: ignore[attr-defined]  # not one of pytest's
+
+
+def _test(widget: AuditWidget, tested: Tested, content: Mapping[str, Any], job: Job) -> Answer:
+    from mmaudit._hypothesis import MOST_HYPOTHESES, test_guesses
+
+    data, settings = _audited(widget)
+    first = 1 + sum(len(made.ids) for made in tested.made)
+    new = _guesses(widget, content, first)
+    every = [*tested.made, *new]
+    if len(every) > MOST_HYPOTHESES:
+        raise InputError(
+            "test", f"at most {MOST_HYPOTHESES} groups tested beside one audit", f"{len(every)}",
+            "Those taken back count, too. Audit the data again, or test on new patients.",
+        )  # fmt: skip
+
+    names = list(STAGES)
+
+    def on_stage(stage: str) -> None:
+        if stage in STAGES:
+            job.step(1 + names.index(stage), len(names), STAGES[stage])
+
+    job.step(0, len(names), "reading the cases")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", AuditWarning)  # those of the audit, told before
+        result = test_guesses(
+            data, [made.guess for made in every], (1, 0), beside=widget.result, on_stage=on_stage, **settings
+        )
+    with widget.lock:
+        tested.made, tested.result = every, result
+        _show(widget, tested, new)
+    ids = [slice_id for made in new for slice_id in made.ids]
+    hidden = [parent for made in new for parent in made.parents]
+    return {"ids": ids, "hidden": list(dict.fromkeys(hidden)), "n_tested": len(every), "most": MOST_HYPOTHESES}, []
+
+
+def _audited(widget: AuditWidget) -> tuple[AuditData, dict[str, Any]]:
+    """Return the data in the order of the cases, and the settings that hold out the same patients."""
+    result, data = widget.result, widget.data
+    if result is None or data is None or data.y_proba is None:
+        raise InputError(
+            "data", "an audit and its data, to test on", "a result alone" if data is None else "data alone",
+            "Give data= too." if data is None else "Show the result of an audit.",
+        )  # fmt: skip
+    known = result.settings
+    if not isinstance(known.get("random_state"), int) or known.get("metric") not in METRICS:
+        raise InputError(
+            "result", "an audit with a number as random_state and a metric that has a name", "another one",
+            "Audit again with random_state=0, so that the same patients can be held out.",
+        )  # fmt: skip
+    rows = widget.cases.rows
+    if rows is not None and (rows != np.arange(len(rows))).any():
+        data = data.subset(rows)
+    names = ("alpha", "threshold", "metric", "fraction", "n_permutations", "random_state")
+    return data, {name: known[name] for name in names}
+
+
+def _guesses(widget: AuditWidget, content: Mapping[str, Any], first: int) -> list[_Made]:
+    what, cases = content.get("what"), widget.cases
+    name = "".join(c for c in str(content.get("name") or "") if c.isprintable()).strip()[:LONGEST_NAME]
+    slices = list(dict.fromkeys(str(one) for one in content.get("slices") or ()))
+    members = [cases.strength(one) >= MEMBER for one in slices]
+    selected = np.zeros(cases.n, dtype=bool)
+    selected[np.frombuffer(widget._selected, "<u4").astype(int)] = True
+    if what == "selection":
+        within = _within(widget, selected)
+        number = 1 + sum(made.origin == "hypothesis" for made in widget.tested.made)
+        parts = [(name or f"selection {number}", "a group chosen by hand", selected, within)]
+        origin, parents = "hypothesis", []
+    elif what == "merge":
+        if len(slices) < 2:
+            raise InputError("slices", "two or more to merge", f"{len(slices)}", "Mark the rows to merge.")
+        together = np.any(members, axis=0)
+        parts = [(name or " or ".join(slices), "a group merged by hand", together, _common(widget, slices))]
+        origin, parents = "merge", slices
+    elif what == "split":
+        if len(slices) != 1:
+            raise InputError("slices", "one slice to split", f"{len(slices)}", "Choose one.")
+        within, inside = _common(widget, slices), members[0]
+        if not (inside & selected).any() or not (inside & ~selected).any():
+            raise InputError(
+                "selection", "some of the members of the slice, not all", "none or all of them", "Select some of them."
+            )
+        name = name or f"{slices[0]}, selected"
+        parts = [
+            (name, "a group split by hand", inside & selected, within),
+            (
+                f"rest of {slices[0]}, without {name}"[:LONGEST_NAME],
+                "a group split by hand",
+                inside & ~selected,
+                within,
+            ),
+        ]
+        origin, parents = "split", slices
+    else:
+        raise InputError("what", "selection, merge or split", f"{str(what)[:20]!r}", "The page and the package differ.")
+
+    from mmaudit._hypothesis import Guess
+
+    made, number = [], first
+    for called, words, mask, within in parts:
+        ids = tuple(f"h{number + k:02d}" for k in range(len(within)))
+        number += len(within)
+        guess = Guess(f"{words} ({called})", mask, None, tuple(within))
+        made.append(_Made(guess, called, origin, tuple(parents), within[0][0], ids))
+    return made
+
+
+def _common(widget: AuditWidget, slices: Sequence[str]) -> list[tuple[int, int | None]]:
+    """Return the target and label that slices have in common."""
+    rows = {row["id"]: row for row in widget._rows}
+    found = {(int(rows[one]["target_index"]), str(rows[one]["label"])) for one in slices}
+    if len(found) > 1:
+        raise InputError("slices", "slices of one label", "slices compared within several", "Merge those alike.")
+    of, label = found.pop()
+    return [(of, int(label) if label else None)]
+
+
+def _within(widget: AuditWidget, selected: np.ndarray) -> list[tuple[int, int | None]]:
+    """Return the labels within which a selection has patients enough to be tested; of the slice's target."""
+    from mmaudit._hypothesis import labels_of
+
+    result: Any = widget.result
+    data: Any = widget.data
+    cases = widget.cases
+    if not selected.any() or selected.all():
+        raise InputError(
+            "selection", "some of the cases", "all of them" if selected.any() else "none", "Select cases first."
+        )
+    of = cases.target_of(widget.selected_slice)
+    rows = {row["id"]: row for row in widget._rows}
+    if widget.selected_slice in cases.own and widget.selected_slice in rows:
+        of = int(rows[widget.selected_slice]["target_index"])
+    truth = cases.truth(of)
+    held_out = (result.samples["part"] == "confirmation").to_numpy()
+    patient = data.patient_id[cases.rows].astype(str)
+    found = []
+    for label in labels_of("auto", as_metric(result.settings["metric"])):
+        compared = held_out & (truth >= 0 if label is None else truth == label)
+        counts = [len(np.unique(patient[compared & side])) for side in (selected, ~selected)]
+        if min(counts) >= LEAST_PATIENTS:
+            found.append((of, label))
+    if not found:
+        raise InputError(
+            "selection",
+            f"at least {LEAST_PATIENTS} held-out patients of one label inside, and as many outside", "fewer",
+            "Select more cases; nothing was tested, and nothing counts.",
+        )  # fmt: skip
+    return found
+
+
+def _show(widget: AuditWidget, tested: Tested, new: Sequence[_Made]) -> None:
+    """Bring rows, cards, members and what is hidden up to the last test."""
+    from mmaudit.report import SliceCard
+    from mmaudit.report._html import rows_in_order
+    from mmaudit.widgets._rows import overlaps, row_of
+
+    cases = widget.cases
+    result: Any = tested.result
+    summary = result.summary(thumbnails=False)
+    shown = {row["slice_id"]: row for row in rows_in_order(summary)}
+    old = [row for row in widget._rows if row["origin"] == "discovery"]
+    rows: list[dict[str, Any]] = []
+    cards = dict(widget._cards)
+    of = [(made, slice_id) for made in tested.made for slice_id in made.ids]
+    for own, (made, slice_id) in zip(result.candidates["slice_id"], of, strict=True):
+        cases.own[slice_id] = as_strength(result.membership[own].to_numpy())
+        row = row_of(
+            shown[own],
+            slice_id=slice_id,
+            name=made.name,
+            rank=len(old) + len(rows),
+            target_index=made.of,
+            origin=made.origin,
+            parents=made.parents,
+        )
+        if made.origin == "hypothesis":
+            row["sentence"] += f" {WHY_CHOSEN}"
+        rows.append(row)
+        cards[slice_id] = SliceCard.of_row(summary, shown[own]).to_dict() | {"sentence": row["sentence"]}
+    rows = [*old, *rows]
+    beside = overlaps({row["id"]: cases.strength(row["id"]) for row in rows})
+    hidden = [*widget._edits.get("hidden", []), *(parent for made in new for parent in made.parents)]
+    with widget.hold_sync():
+        widget._rows = [{**row, "overlap": beside[row["id"]]} for row in rows]
+        widget._cards = cards
+        widget._edits = {**widget._edits, "hidden": list(dict.fromkeys(hidden))}
+        widget.selected_slice = new[0].ids[0]
