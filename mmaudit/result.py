@@ -817,7 +817,9 @@ class AuditResult:
     def _user_verdict(self, slice_id: str) -> dict[str, str] | None:
         """Return what the user said of a slice, in words."""
         said = self.user_verdicts.get("slices", {}).get(slice_id)
-        return said and {"words": USER_VERDICTS.get(said["verdict"], ""), "note": said["note"]}
+        if said is None:
+            return None
+        return {"words": USER_VERDICTS.get(said["verdict"], ""), "note": said["note"]}
 
     def _keep_thumbnails(self, thumbnails) -> dict[Any, bytes]:
         if thumbnails is None:

@@ -66,7 +66,8 @@ class SliceCard:
         if not found:
             raise InputError("slice_id", "one of the slices of the audit", f"{slice_id!r}", "Check its spelling.")
         self.slice_id = slice_id
-        self._summary, self._row = summary, found[0]
+        self._summary: Mapping[str, Any] = summary
+        self._row: Mapping[str, Any] = found[0]
 
     @classmethod
     def of_row(cls, summary: Mapping[str, Any], row: Mapping[str, Any]) -> SliceCard:

@@ -108,16 +108,16 @@ class AuditWidget(anywidget.AnyWidget):
     """
 
     selected_slice = traitlets.Unicode("").tag(sync=True)
-    selected_ids = traitlets.List()
+    selected_ids: traitlets.List[Any] = traitlets.List()
     verdicts = traitlets.Dict()
     image_verdicts = traitlets.Dict()
 
     _selected = traitlets.Bytes(b"").tag(sync=True, from_json=_as_bytes)  # positions, uint32, little-endian
     # {"slices": {id: verdict}, "samples": {position as str: verdict}}; notes go by message
-    _verdicts = traitlets.Dict({"slices": {}, "samples": {}}).tag(sync=True)
-    _rows = traitlets.List().tag(sync=True)  # one dict a slice; see `_rows.py`
+    _verdicts: traitlets.Dict[str, Any] = traitlets.Dict({"slices": {}, "samples": {}}).tag(sync=True)
+    _rows: traitlets.List[Any] = traitlets.List().tag(sync=True)  # one dict a slice; see `_rows.py`
     _cards = traitlets.Dict().tag(sync=True)  # by slice id, of the first slices
-    _edits = traitlets.Dict({"names": {}, "hidden": []}).tag(sync=True)  # what the user renamed and hid
+    _edits: traitlets.Dict[str, Any] = traitlets.Dict({"names": {}, "hidden": []}).tag(sync=True)  # what the user renamed and hid
     _table = traitlets.Dict(
         {"sort": "rank", "ascending": True, "text": "", "kinds": [], "confirmed": False, "hidden": False}
     ).tag(sync=True)
@@ -143,10 +143,10 @@ class AuditWidget(anywidget.AnyWidget):
         self._jobs: dict[int, Job] = {}
         self._notes: dict[str, str] = {}  # by "slice:<id>" and "sample:<position>"
         self._syncing = False
+        if result is not None:  # in the first message, or a page is told first that there are no slices
+            traits = {"_rows": rows(self), "_cards": first_cards(self), **traits}
         super().__init__(**traits)
         if result is not None:
-            self._rows = rows(self)
-            self._cards = first_cards(self)
             self._read_verdicts(result)
         self.on_msg(self._receive)
 
@@ -190,7 +190,7 @@ class AuditWidget(anywidget.AnyWidget):
         """Return the widget, and for readers without widgets a table."""
         from mmaudit.widgets._static import static_html
 
-        bundle = super()._repr_mimebundle_(**keywords)
+        bundle: Any = super()._repr_mimebundle_(**keywords)
         data, metadata = bundle if isinstance(bundle, tuple) else (bundle, {})
         return {**data, "text/html": static_html(self)}, metadata
 
@@ -371,7 +371,7 @@ class AuditWidget(anywidget.AnyWidget):
         if result is None or self not in _of_result.get(result, ()):
             return
         slices = {key: said for key, said in self.verdicts.items() if key in result.membership}
-        kept = {"slices": slices, "samples": dict(self.image_verdicts)}
+        kept: dict[str, Any] = {"slices": slices, "samples": dict(self.image_verdicts)}
         if kept != result.user_verdicts:
             result.user_verdicts = kept
             for other in _of_result[result] - {self}:

@@ -93,7 +93,9 @@ def test(widget: AuditWidget, content: Mapping[str, Any], job: Job) -> Answer:
     """
     tested = widget.tested
     if not tested.busy.acquire(blocking=False):
-        raise InputError("test", "one test at a time", "another one while it runs", "Wait for it, or cancel it.")
+        raise InputError(
+            "test", "one test at a time", "another one while it runs", "Wait; a cancelled one ends with its next stage."
+        )
     try:
         return _test(widget, tested, content, job)
     finally:

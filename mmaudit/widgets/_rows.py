@@ -36,12 +36,10 @@ __all__ = [
 CARDS_AT_ONCE = 24
 TERMS_SHOWN = 8
 TRAITS_BEFORE_TERMS = 2
-LEAST_OVERLAP = 0.05
+LEAST_OVERLAP, MOST_OVERLAPS = 0.05, 10
 # Numbers of a row, and what they are called in a result.
-NUMBERS = {
-    key: key for key in ("n_samples", "n_patients", "metric_inside", "metric_outside", "gap", "ci_low", "ci_high")
-}
-NUMBERS |= {"p": "p_value", "q": "q_value", "stability": "stability"}
+SAME = ("n_samples", "n_patients", "metric_inside", "metric_outside", "gap", "ci_low", "ci_high", "stability")
+NUMBERS = {**{key: key for key in SAME}, "p": "p_value", "q": "q_value"}
 STATUS_WORDS = {"negated": "said to be absent", "uncertain": "said with doubt"}
 LONGEST_NAME, LONGEST_FILTER = 200, 500
 # What the table can be sorted by: the key of a row, and whether the least comes first unless turned round.
@@ -186,6 +184,7 @@ def overlaps(strengths: Mapping[str, np.ndarray]) -> dict[str, dict[str, float]]
     Returns
     -------
     dict of slice_id to dict of slice_id to float in (0.05, 1], rounded to 3 decimals
+        The ten largest of each.
 
     Notes
     -----
@@ -199,12 +198,10 @@ def overlaps(strengths: Mapping[str, np.ndarray]) -> dict[str, dict[str, float]]
     sizes = np.diag(both)
     either = sizes[:, None] + sizes[None, :] - both
     jaccard = np.divide(both, either, out=np.zeros_like(both), where=either > 0)
+    np.fill_diagonal(jaccard, 0)
+    largest = np.argsort(-jaccard, axis=1, kind="stable")[:, :MOST_OVERLAPS]
     return {
-        name: {
-            other: round(float(jaccard[i, j]), 3)
-            for j, other in enumerate(names)
-            if i != j and jaccard[i, j] > LEAST_OVERLAP
-        }
+        name: {names[j]: round(float(jaccard[i, j]), 3) for j in largest[i] if jaccard[i, j] > LEAST_OVERLAP}
         for i, name in enumerate(names)
     }
 
@@ -319,7 +316,8 @@ def order(rows: Sequence[Mapping[str, Any]], table: Mapping[str, Any], edits: Ma
 
 def frame(widget: AuditWidget) -> pd.DataFrame:
     """Return the slices that the table shows, in its order, under the names that the user gave them."""
-    edits, verdicts = widget._edits, widget.verdicts
+    edits: Any = widget._edits
+    verdicts: Any = widget.verdicts
     shown = [widget._rows[k] for k in order(widget._rows, widget._table, edits)]
     found = []
     for row in shown:

@@ -108,9 +108,9 @@ class ExplanationTable(AuditWidget):
                 "kinds", f"some of {', '.join(known)}, which the slices have", f"{unknown[0]!r}",
                 f"Leave it out.{nearest(str(unknown[0]), known)}",
             )  # fmt: skip
-        super().__init__(result, data)
         up = SORTS[sort][1] if ascending is None else bool(ascending)
-        self._table = {"sort": sort, "ascending": up, "text": text, "kinds": kinds, "confirmed": bool(confirmed)}
+        table = {"sort": sort, "ascending": up, "text": text, "kinds": kinds, "confirmed": bool(confirmed)}
+        super().__init__(result, data, _table=table)
 
     def frame(self) -> pd.DataFrame:
         """Return what the table shows: its rows in their order, without those that are filtered out or hidden.

@@ -127,9 +127,10 @@ def test_a_long_way_by_tab_is_short(shown):
     assert tiles.count() <= page.locator(".mma-grid [role=grid]").count()
 
 
-def test_focus_is_seen(shown):
+def test_focus_is_seen_and_jupyterlab_leaves_its_keys_alone(shown):
     page = shown.page
     page.keyboard.press("Tab")
+    assert page.evaluate("() => document.activeElement.dataset.lmSuppressShortcuts") == "true"
     style = page.evaluate(
         "() => { const one = document.activeElement, style = getComputedStyle(one);"
         "return [one.closest('.mma-root') !== null, style.outlineStyle, parseFloat(style.outlineWidth)]; }"

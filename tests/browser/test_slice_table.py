@@ -466,9 +466,12 @@ class TestLooks:
             .filter(([, box]) => box.width < 24 || box.height < 24).map(([text]) => text)""")
         assert small == []
 
-    @pytest.mark.parametrize("width", [1200, 600, 420])
+    @pytest.mark.parametrize("width", [1200, 760, 700, 600, 420])
     def test_name_gap_and_verdict_are_in_sight(self, shown, width):
-        mounted = shown(audit_of(3), width=width)
+        mounted = shown(audit_of(3, changes={0: {"q_value": 0.001, "already_told": 0.9}}), width=width)
+        mounted.widget.selected_slice = "s002"
+        if width > 640:
+            row(mounted, "s001").locator(".mma-share").wait_for()
         scroll = mounted.view.locator(".mma-scroll").bounding_box()
         for column in ("slice", "gap", "verdict"):
             box = row(mounted, "s001").locator(f".mma-col-{column}").bounding_box()

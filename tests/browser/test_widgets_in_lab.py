@@ -168,7 +168,7 @@ def test_brush_the_map_and_test_what_is_selected(book):
     row = explorer.locator("tr[data-id='h01']")
     row.wait_for(timeout=READY_MS)
     assert "left of the map" in row.inner_text()
-    assert book.ask("print(len(explorer.hypotheses), explorer.selected_slice)") == "1 h01"
+    assert book.ask("print(explorer.selected_slice, set(explorer.hypotheses['description']))").startswith("h01 ")
 
 
 # By keyboard
@@ -204,12 +204,9 @@ def test_the_table_by_keyboard_alone(book):
     table.locator(f"tr[data-id='{second}'][aria-expanded=true]").wait_for()
     keys(book.page, "Enter", "Space")
     book.notebook.until(f"table.selected_slice == {second!r}")
-    # JupyterLab's own keys, such as that which deletes a cell, are out of reach.
+    # JupyterLab's own keys, such as those that delete a cell, are out of reach.
     keys(book.page, "d", "d", "x", "b")
-    assert (
-        book.notebook.evaluate("w.content.widgets.length") == len(CELLS)
-        or book.notebook.evaluate("w.content.widgets.length") == len(CELLS) + 1
-    )
+    assert book.notebook.evaluate("w.content.widgets.length") == len(CELLS)
     assert root(book, "table").is_visible()
 
 
@@ -239,9 +236,8 @@ def test_the_explorer_by_keyboard_alone(book):
     explorer = ready(in_view(root(book, "explorer")), ".mma-explorer")
     explorer.locator("button:enabled, select, input").first.focus()
     tab_until(book.page, "one.getAttribute('role') === 'tab'")
-    keys(
-        book.page, "ArrowRight" if "Metadata" in book.page.evaluate("() => document.activeElement.innerText") else "F15"
-    )
+    if "Metadata" in book.page.evaluate("() => document.activeElement.innerText"):
+        keys(book.page, "ArrowRight")
     tab_until(book.page, "one.getAttribute('role') === 'application'")
     before = book.ask("print(len(explorer.selected_ids))")
     keys(book.page, "Escape", "ArrowRight", *["Shift+ArrowRight"] * 8, *["Shift+ArrowUp"] * 8, "Enter")
@@ -250,8 +246,7 @@ def test_the_explorer_by_keyboard_alone(book):
     tab_until(book.page, "one.getAttribute('aria-label') === 'Name of the group'")
     book.page.keyboard.type("by keys")
     keys(book.page, "Enter")
-    explorer.locator("tr[data-id='h02']").wait_for(timeout=READY_MS)
-    book.notebook.until("len(explorer.hypotheses) == 2")
+    explorer.locator("tr[data-id]").filter(has_text="by keys").first.wait_for(timeout=READY_MS)
 
 
 # Looks, and for everybody

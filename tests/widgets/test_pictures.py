@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 import mmaudit as mma
-from mmaudit._errors import ImageReadError
+from mmaudit._errors import ImageReadError, MissingExtraError
 from mmaudit.images import GrayImage
 from mmaudit.widgets import _pictures
 from mmaudit.widgets._cases import MEMBER, Cases
@@ -95,6 +95,30 @@ class TestThumbs:
         assert list(found) == [2]
         assert errors == {"3": "missing", "4": "unreadable (RuntimeError)"}
 
+    def test_a_missing_package_is_named(self, grid, films, monkeypatch):
+        def read(index, *, max_side_px=None):
+            raise MissingExtraError("Reading DICOM", "pydicom", "dicom")
+
+        monkeypatch.setattr(films, "read", read)
+        assert "pydicom" in ask(grid, [0])[1]["0"]
+
+    def test_a_large_film_of_16_bits(self, tmp_path):
+        rows = np.linspace(0, 60_000, 4000).astype(np.uint16)
+        Image.fromarray(np.tile(rows[:, None], (1, 3000))).save(tmp_path / "film.png", compress_level=1)
+        frame = pd.DataFrame({"y": [0, 1], "p": [0.1, 0.9], "patient": [1, 2], "image": ["film.png", None]})
+        data = mma.AuditData.from_frame(
+            frame, label="y", y_proba="p", patient_id="patient", image="image", image_root=tmp_path
+        )
+        grid = mma.widgets.SliceGrid(data)
+        end, found = time.monotonic() + 30, {}
+        while not found:
+            assert time.monotonic() < end
+            found, errors = ask(grid, [0, 1])
+        picture = np.asarray(Image.open(io.BytesIO(found[0])))
+        assert picture.shape == (96, 72)
+        assert (np.diff(picture.mean(axis=1)) > 1).mean() > 0.95  # from dark to bright, as the film
+        assert errors == {"1": "missing"}
+
     def test_values_out_of_range_are_cut(self, grid):
         found, _ = ask(grid, [5], 384)
         pixels = np.asarray(Image.open(io.BytesIO(found[5])))
@@ -176,8 +200,11 @@ class TestThumbs:
 class TestCounterexamples:
     @pytest.fixture
     def alike(self, cases):
-        """Return the cases with embeddings."""
-        return cases.with_embeddings({"image": np.random.default_rng(1).normal(size=(cases.n_samples, 8))})
+        """Return the cases with embeddings in which those of one patient lie near each other."""
+        random = np.random.default_rng(1)
+        patient = np.unique(cases.patient_id, return_inverse=True)[1]
+        near = random.normal(size=(patient.max() + 1, 8))[patient]
+        return cases.with_embeddings({"image": near + random.normal(0, 0.1, near.shape)})
 
     def pairs(self, widget, slice_id):
         answer, (block,) = counterexamples(widget, {"slice_id": slice_id}, Job())
@@ -205,6 +232,24 @@ class TestCounterexamples:
             ]  # fmt: skip
             assert other == max(may, key=lambda j: likeness[member, j])
             taken.add(other)
+
+    def test_by_hand(self):
+        """Nearest to the first member are a case of its patient, a wrong one, and one of the other label."""
+        degrees = np.radians([0, 1, 5, 2, 3, 10, 20])
+        frame = pd.DataFrame(
+            {
+                "y": [1, 1, 1, 1, 0, 1, 1],
+                "p": [0.2, 0.9, 0.2, 0.1, 0.1, 0.9, 0.9],
+                "patient": ["a", "a", "a", "c", "d", "e", "f"],
+            }
+        )
+        data = mma.AuditData.from_frame(
+            frame, label="y", y_proba="p", patient_id="patient",
+            embeddings={"image": np.c_[np.cos(degrees), np.sin(degrees)]},
+        )  # fmt: skip
+        widget = mma.widgets.SliceGrid(data)
+        widget.cases.own["own"] = np.array([255, 0, 200, 0, 0, 0, 0], np.uint8)
+        assert self.pairs(widget, "own")[1].tolist() == [[0, 5], [2, 6]]  # 5 is nearest to both, and taken once
 
     def test_the_strongest_come_first_and_300_at_most(self, audited, alike, monkeypatch):
         widget = mma.widgets.SliceGrid(audited, data=alike)

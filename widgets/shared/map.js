@@ -10,6 +10,7 @@ const EDGE_PX = 8;
 const CLICK_PX = 4;
 const NEAR_PX = 12;
 const MAP_STEP = 0.04;
+const MANY = 1000;
 // Read on light and on dark ground; with the shapes they also differ without colour.
 const GREY = "#8a8a8a";
 const BLUE = "#0072b2";
@@ -110,9 +111,12 @@ export function mountMap(el, store) {
     paint(layers.faint, GREY, 0.2, 0, dot(1));
     paint(layers.right, GREY, 0.7, 0, dot(many));
     paint(layers.wrong, VERMILION, 0.7, 1, cross(1.7 * many));
-    paint(layers.memberRight, BLUE, 1, 0, dot(2.5));
-    paint(layers.memberWrong, VERMILION, 1, 2, cross(4));
-    paint(store.selected(), PURPLE, 1, 1.5, ring(5));
+    // Many marks are drawn small, so that they do not hide each other; what is selected lies under the members.
+    const [chosen, small] = [store.selected(), (which) => (which.length > MANY ? 0.5 : 1)];
+    if (chosen.length > MANY) paint(chosen, PURPLE, 0.5, 0, dot(1.5));
+    else paint(chosen, PURPLE, 1, 1.5, ring(5));
+    paint(layers.memberRight, BLUE, 1, 0, dot(2.5 * small(layers.memberRight)));
+    paint(layers.memberWrong, VERMILION, 1, 2 * small(layers.memberWrong), cross(4 * small(layers.memberWrong)));
     if (store.get("focus") >= 0) paint([store.get("focus")], PURPLE, 1, 3, ring(8));
     showOutline(box ?? path);
     root.dataset.ready = "1";

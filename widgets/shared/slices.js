@@ -232,7 +232,7 @@ export function mountTable(el, store, { undo = false } = {}) {
   });
   const sorts = heads.filter((th) => th.firstElementChild).map((th) => th.firstChild);
   const body = h("tbody");
-  const table = h("table", { role: "treegrid", "aria-label": "Slices" }, h("thead", {}, h("tr", {}, ...heads)), body);
+  const table = h("table", { role: "treegrid", "aria-label": "Slices", tabindex: -1 }, h("thead", {}, h("tr", {}, ...heads)), body);
   const empty = h("p", { class: "mma-message" });
   const bar = (words, ...inside) => h("div", { class: "mma-bar", role: "group", "aria-label": words }, ...inside);
   const root = h("div", { class: "mma-table" },
@@ -289,6 +289,8 @@ export function mountTable(el, store, { undo = false } = {}) {
     if (!shown.some((row) => row.id === at)) at = (shown.find((row) => row.id === selected()) ?? shown[Math.max(0, Math.min(place, shown.length - 1))])?.id;
     const page = root.getRootNode();
     const active = body.contains(page.activeElement) && page.activeElement;
+    // JupyterLab takes the focus when the element that has it leaves the page.
+    if (active) table.focus({ preventScroll: true });
     trs.clear();
     for (const row of shown) trs.set(row.id, trOf(row, rows));
     fill(body, ...[...trs].flatMap(([id, tr]) => (cards.has(id) ? [tr, cards.get(id).tr] : [tr])));

@@ -12,7 +12,12 @@ const AT_ONCE = 200; // pictures asked for in one question
 const SIDES = [96, 192, 384]; // of pictures, as in Python
 const [SMALLEST, LARGEST, GAP, CAPTION] = [64, 384, 8, 38]; // px; the last two as in grid.css
 const WAIT_MS = 2000;
-const SHOW = { members: "members", errors: "errors only", counterexamples: "members and counterexamples", all: "all cases" };
+const SHOW = {
+  members: "members",
+  errors: "errors only",
+  counterexamples: "members and counterexamples",
+  all: "all cases",
+};
 
 /** Return which rows are in the window, how high all is, and what is added to `row * rowPx` to place a row. */
 export function tileWindow({ n, columns, rowPx, viewPx, scrollTop, mostPx = MOST_PX }) {
@@ -46,7 +51,7 @@ class TilePictures {
   get(position, side) {
     const key = `${side}:${position}`;
     const found = this.kept.get(key);
-    if (found) this.kept.delete(key), this.kept.set(key, found);
+    if (found) (this.kept.delete(key), this.kept.set(key, found));
     return found;
   }
 
@@ -92,7 +97,15 @@ const share = (value, of) => (value / of).toFixed(2);
 /** One scrolled grid: of a slice, or of a model. `grid` is what panes share. */
 class TilePane {
   constructor(grid, number) {
-    Object.assign(this, { grid, number, name: newId(), order: new Uint32Array(0), rows: new Map(), active: 0, anchor: 0 });
+    Object.assign(this, {
+      grid,
+      number,
+      name: newId(),
+      order: new Uint32Array(0),
+      rows: new Map(),
+      active: 0,
+      anchor: 0,
+    });
     this.title = h("div", { class: "mma-grid-title", dir: "auto" });
     this.space = h("div", { class: "mma-grid-space", role: "rowgroup" });
     this.empty = h("p", { class: "mma-message", hidden: true });
@@ -127,11 +140,27 @@ class TilePane {
     const show = slice || view.show === "errors" ? view.show : "all";
     const target = row?.target_index ?? 0;
     const strength = slice ? await cases.strength(slice) : null;
-    const of = (k) => ({ strength, truth: cases.truth(target), probability: cases.probability(target, k), wrong: cases.wrong(target, k) });
-    const found = { about: of(model), slice, model, target, paired: show === "counterexamples", what: `${slice} ${show}`, words: SHOW[show], problem: "" };
+    const of = (k) => ({
+      strength,
+      truth: cases.truth(target),
+      probability: cases.probability(target, k),
+      wrong: cases.wrong(target, k),
+    });
+    const found = {
+      about: of(model),
+      slice,
+      model,
+      target,
+      paired: show === "counterexamples",
+      what: `${slice} ${show}`,
+      words: SHOW[show],
+      problem: "",
+    };
     const [filter, given] = [store.get("filter"), positionsIn(store.get("_given"))];
     if (found.paired) {
-      const pairs = await this.grid.pairs(slice).catch((error) => ({ positions: new Uint32Array(0), problem: error.message }));
+      const pairs = await this.grid
+        .pairs(slice)
+        .catch((error) => ({ positions: new Uint32Array(0), problem: error.message }));
       const order = pairs.positions.filter((_, i, all) => !filter || filter[all[i - (i % 2)]]);
       return { ...found, ...pairs, order };
     }
@@ -139,7 +168,10 @@ class TilePane {
     const wrong = view.models ? [of(0).wrong, of(1).wrong] : [found.about.wrong];
     const all = given.length ? given : Uint32Array.from({ length: cases.n }, (_, p) => p);
     const order = all.filter(
-      (p) => (!filter || filter[p]) && (show !== "errors" || wrong.some((of) => of[p])) && (show === "all" || !slice || strength[p] >= MEMBER),
+      (p) =>
+        (!filter || filter[p]) &&
+        (show !== "errors" || wrong.some((of) => of[p])) &&
+        (show === "all" || !slice || strength[p] >= MEMBER),
     );
     return { ...found, order: slice || !given.length ? tileOrder(order, view.models ? of(0) : found.about) : order };
   }
@@ -151,11 +183,13 @@ class TilePane {
     const kept = changed ? -1 : this.order.indexOf(before);
     this.active = this.anchor = Math.max(kept, 0);
     if (kept < 0) this.scroller.scrollTop = 0;
-    const { cases, view } = this.grid;
-    const name = this.slice ? this.grid.nameOf(this.slice) : positionsIn(this.grid.store.get("_given")).length ? "Given cases" : "All cases";
-    const who = cases.models.length > 1 ? ` · ${cases.models[this.model]}` : "";
+    const { models } = this.grid.cases;
+    const given = this.grid.store.get("_given")?.byteLength;
+    const name = this.slice ? this.grid.nameOf(this.slice) : given ? "Given cases" : "All cases";
+    const who = models.length > 1 ? ` · ${models[this.model]}` : "";
     const n = this.paired ? `${this.order.length / 2} pairs` : this.order.length.toLocaleString("en");
-    fill(this.title, h("strong", {}, name), h("span", { class: "mma-quiet" }, `${who} · ${n} · ${this.slice || view.show === "errors" ? this.words : ""}`));
+    const words = this.slice || this.what.endsWith("errors") ? ` · ${this.words}` : "";
+    fill(this.title, h("strong", {}, name), h("span", { class: "mma-quiet" }, `${who} · ${n}${words}`));
     this.scroller.setAttribute("aria-label", `Images: ${name}${who}`);
     this.empty.textContent = found.problem || "No case to show.";
     this.empty.hidden = this.order.length > 0;
@@ -179,7 +213,7 @@ class TilePane {
     this.scroller.setAttribute("aria-rowcount", rows);
     this.scroller.setAttribute("aria-colcount", size.columns);
     const free = [];
-    for (const [row, el] of this.rows) if (row < first || row > last) this.rows.delete(row), free.push(el);
+    for (const [row, el] of this.rows) if (row < first || row > last) (this.rows.delete(row), free.push(el));
     const [shown, lack] = [[], []];
     for (let row = first; row <= last; row += 1) {
       const el = this.rows.get(row) ?? free.pop() ?? h("div", { class: "mma-grid-row", role: "row" });
@@ -196,7 +230,8 @@ class TilePane {
       }
     }
     // In order, for those who read the page from top to bottom.
-    if (shown.length !== this.space.children.length || shown.some((el, i) => el !== this.space.children[i])) fill(this.space, ...shown);
+    const { children } = this.space;
+    if (shown.length !== children.length || shown.some((el, i) => el !== children[i])) fill(this.space, ...shown);
     const active = this.rows.has(Math.floor(this.active / size.columns));
     if (active) this.scroller.setAttribute("aria-activedescendant", `${this.name}-${this.active}`);
     else this.scroller.removeAttribute("aria-activedescendant");
@@ -208,8 +243,18 @@ class TilePane {
     const tile = h(
       "div",
       { class: "mma-tile", role: "gridcell", "aria-colindex": column + 1 },
-      h("div", { class: "mma-tile-film", "aria-hidden": "true" }, img, ...["none", "verdict", "chosen"].map((name) => h("span", { class: `mma-tile-${name}` }))),
-      h("div", { class: "mma-tile-words", "aria-hidden": "true" }, h("div"), h("div", { class: "mma-tile-strength" }, h("i"), h("span"), h("span"))),
+      h(
+        "div",
+        { class: "mma-tile-film", "aria-hidden": "true" },
+        img,
+        ...["none", "verdict", "chosen"].map((name) => h("span", { class: `mma-tile-${name}` })),
+      ),
+      h(
+        "div",
+        { class: "mma-tile-words", "aria-hidden": "true" },
+        h("div"),
+        h("div", { class: "mma-tile-strength" }, h("i"), h("span"), h("span")),
+      ),
     );
     img.onload = () => (tile.dataset.picture === "loading" && (tile.dataset.picture = "drawn"), this.grid.check());
     img.onerror = () => ((tile.dataset.picture = "none"), this.grid.check());
@@ -258,13 +303,16 @@ class TilePane {
       member && `membership ${member}`,
       part,
       verdict && `verdict: ${VERDICTS.find(({ code }) => code === verdict).words}`,
-    ].filter(Boolean).join(", ");
+    ]
+      .filter(Boolean)
+      .join(", ");
     tile.setAttribute("aria-label", `Case ${index + 1}: ${words}`);
     tile.title = words;
     const [film, under] = tile.children;
     film.children[2].textContent = markOf(verdict);
     film.children[3].textContent = marked[position] ? "☑" : "";
-    under.firstChild.textContent = `${label < 0 ? "–" : label ? "●" : "○"} p ${p}${wrong[position] ? " ▲" : ""}`;
+    const disc = label < 0 ? "–" : label ? "●" : "○";
+    under.firstChild.textContent = `${disc} p ${p}${wrong[position] ? " ▲" : ""}`;
     const [bar, number, letter] = under.lastChild.children;
     bar.style.width = strength ? `${strength[position] / 6}%` : "0";
     number.textContent = member;
@@ -320,7 +368,16 @@ class TilePane {
     const page = Math.max(Math.floor(viewPx / rowPx), 1) * columns;
     const below = Math.floor(a / columns) < Math.floor(last / columns) ? a + columns : a;
     const above = a < columns ? a : a - columns;
-    const moves = { ArrowRight: a + 1, ArrowLeft: a - 1, ArrowDown: below, ArrowUp: above, PageDown: a + page, PageUp: a - page, Home: 0, End: last };
+    const moves = {
+      ArrowRight: a + 1,
+      ArrowLeft: a - 1,
+      ArrowDown: below,
+      ArrowUp: above,
+      PageDown: a + page,
+      PageUp: a - page,
+      Home: 0,
+      End: last,
+    };
     const to = Math.max(Math.min(moves[key] ?? NaN, last), 0);
     const ctrl = event.ctrlKey || event.metaKey;
     if (to >= 0) {
@@ -343,7 +400,9 @@ class TilePane {
 }
 
 function positionsIn(view) {
-  return view?.byteLength ? new Uint32Array(view.buffer.slice(view.byteOffset, view.byteOffset + view.byteLength)) : new Uint32Array(0);
+  return view?.byteLength
+    ? new Uint32Array(view.buffer.slice(view.byteOffset, view.byteOffset + view.byteLength))
+    : new Uint32Array(0);
 }
 
 /**
@@ -359,11 +418,17 @@ export function mountGrid(el, store, { chooser = true } = {}) {
   const legend = h(
     "p",
     { class: "mma-quiet mma-grid-legend" },
-    "● label 1 ○ label 0 · p probability · ▲ wrong · bar: membership · D discovery, C confirmation · Enter or double click: read · Space: select · A, R, Q: verdict",
+    "● label 1 ○ label 0 · p probability · ▲ wrong · bar: membership · D discovery, C confirmation · ",
+    "Enter or double click: read · Space: select · A, R, Q: verdict",
   );
   const root = h("div", { class: "mma-grid", "data-ready": "0" }, bar, body, legend);
   el.append(root);
-  const ask = everyFrame(() => draw());
+  let [turn, loaded, loading, stale] = [0, false, true, true];
+  const redraw = everyFrame(draw);
+  const ask = () => {
+    stale = true;
+    redraw();
+  };
   const grid = {
     store,
     ask,
@@ -372,8 +437,8 @@ export function mountGrid(el, store, { chooser = true } = {}) {
     version: 0,
     marked: new Uint8Array(0),
     view: store.get("_grid"),
-    px: 96,
-    side: 96,
+    px: 0,
+    side: SIDES[0],
     pictures: new TilePictures(store, ask, (words) => (told.textContent = words)),
     nameOf: (id) => store.get("_edits").names?.[id] ?? store.get("_rows").find((row) => row.id === id)?.name ?? id,
     known: {},
@@ -391,26 +456,25 @@ export function mountGrid(el, store, { chooser = true } = {}) {
       ask();
     },
   };
-  let panes = [];
-  let [turn, loaded, loading] = [0, false, true];
+  const panes = [];
 
   function resized() {
     grid.side = SIDES.find((side) => side >= grid.px * devicePixelRatio) ?? SIDES.at(-1);
     root.style.setProperty("--mma-tile", `${grid.px}px`);
-    grid.version += 1;
     ask();
   }
 
   function draw() {
     if (!loaded) return;
+    stale = false;
     const lack = new Set(panes.flatMap((pane) => pane.draw()));
     grid.pictures.ask([...lack], grid.side);
     check();
   }
 
   function check() {
-    const open = loading || root.querySelector('.mma-tile:not([hidden]):is([data-picture="wait"], [data-picture="loading"])');
-    root.dataset.ready = open ? "0" : "1";
+    const waits = '.mma-tile:not([hidden]):is([data-picture="wait"], [data-picture="loading"])';
+    root.dataset.ready = loading || stale || root.querySelector(waits) ? "0" : "1";
   }
 
   const observer = new ResizeObserver(ask);
@@ -426,7 +490,10 @@ export function mountGrid(el, store, { chooser = true } = {}) {
       if (mine !== turn) return clearTimeout(timer);
       grid.view = store.get("_grid");
       const wanted = grid.view.beside || (grid.view.models && grid.cases.models.length > 1) ? 2 : 1;
-      while (panes.length > wanted) panes.pop().el.remove();
+      for (const { el, scroller } of panes.splice(wanted)) {
+        observer.unobserve(scroller);
+        el.remove();
+      }
       while (panes.length < wanted) {
         const pane = new TilePane(grid, panes.length);
         panes.push(pane);
@@ -461,14 +528,26 @@ export function mountGrid(el, store, { chooser = true } = {}) {
   const set = (words, values) => store.change(words, { _grid: { ...store.get("_grid"), ...values } });
 
   function choice(name, value, options, chosen) {
-    const list = h("select", { class: "mma-select", dir: "auto", "aria-label": name, onchange: () => chosen(list.value) });
+    const list = h("select", {
+      class: "mma-select",
+      dir: "auto",
+      "aria-label": name,
+      onchange: () => chosen(list.value),
+    });
     for (const [code, words] of options) list.append(h("option", { value: code }, words));
     list.value = value;
     return h("label", {}, `${name} `, list);
   }
 
   const settle = afterPause(() => store.set("_grid", { ...store.get("_grid"), tile_px: grid.px }));
-  const sizer = h("input", { type: "range", min: SMALLEST, max: LARGEST, step: 16, "aria-label": "Size of the tiles", class: "mma-grid-size" });
+  const sizer = h("input", {
+    type: "range",
+    min: SMALLEST,
+    max: LARGEST,
+    step: 16,
+    "aria-label": "Size of the tiles",
+    class: "mma-grid-size",
+  });
   sizer.addEventListener("input", () => {
     grid.px = Number(sizer.value);
     resized();
@@ -477,32 +556,49 @@ export function mountGrid(el, store, { chooser = true } = {}) {
   const parts = h("span", { class: "mma-bar" });
   bar.append(parts, h("label", {}, "Size ", sizer), told);
 
+  let drawn = "";
+  /** Make the choices anew where they have changed; the one that has the focus keeps it. */
   function controls() {
     const { cases, view } = grid;
     const slices = store.get("_rows").map(({ id }) => [id, `${id}: ${grid.nameOf(id)}`]);
     const two = cases.models.length > 1;
     const state = JSON.stringify([slices, view, store.get("selected_slice")]);
-    if (parts.dataset.state === state) return;
-    parts.dataset.state = state;
-    const held = parts.contains(document.activeElement) ? [...parts.querySelectorAll("select")].indexOf(document.activeElement) : -1;
+    if (drawn === state) return;
+    drawn = state;
+    const held = [...parts.querySelectorAll("select")].findIndex((list) => list.matches(":focus"));
     fill(
       parts,
-      chooser && slices.length ? choice("Slice", store.get("selected_slice"), [["", "none"], ...slices], (id) => store.change(id ? `Slice ${id}` : "No slice", { selected_slice: id })) : null,
-      choice("Show", view.show, Object.entries(SHOW), (show) => set(`Show ${SHOW[show]}`, { show })),
-      slices.length || two
-        ? choice("Beside", view.models ? "*" : view.beside, [["", "nothing"], ...(two ? [["*", cases.models.join(" and ")]] : []), ...slices], (code) =>
-            set("Beside", { models: code === "*", beside: code === "*" ? "" : code }),
+      chooser && slices.length
+        ? choice("Slice", store.get("selected_slice"), [["", "none"], ...slices], (id) =>
+            store.change(id ? `Slice ${id}` : "No slice", { selected_slice: id }),
           )
         : null,
-      two && !view.models ? choice("Model", String(view.model), cases.models.map((name, i) => [String(i), name]), (i) => set(cases.models[i], { model: Number(i) })) : null,
+      choice("Show", view.show, Object.entries(SHOW), (show) => set(`Show ${SHOW[show]}`, { show })),
+      slices.length || two
+        ? choice(
+            "Beside",
+            view.models ? "*" : view.beside,
+            [["", "nothing"], ...(two ? [["*", cases.models.join(" and ")]] : []), ...slices],
+            (code) => set("Beside", { models: code === "*", beside: code === "*" ? "" : code }),
+          )
+        : null,
+      two && !view.models
+        ? choice(
+            "Model",
+            String(view.model),
+            cases.models.map((name, i) => [String(i), name]),
+            (i) => set(cases.models[i], { model: Number(i) }),
+          )
+        : null,
     );
     parts.querySelectorAll("select")[held]?.focus();
   }
 
+  /** Go to the case that another part has gone to, unless somebody is in the second pane. */
   function follow(name) {
     const position = store.get(name);
     const pane = panes[0];
-    if (!loaded || pane.order[pane.active] === position || panes.slice(1).some(({ scroller }) => scroller.matches(":focus"))) return;
+    if (!loaded || pane.order[pane.active] === position || panes[1]?.scroller.matches(":focus")) return;
     const index = pane.order.indexOf(position);
     if (index < 0) return;
     pane.active = index;
@@ -510,13 +606,13 @@ export function mountGrid(el, store, { chooser = true } = {}) {
     ask();
   }
 
-  const sized = () => {
+  function sized() {
     const { tile_px: px } = store.get("_grid");
-    if (px === grid.px && sizer.value === String(px)) return;
+    if (px === grid.px) return;
     grid.px = px;
-    sizer.value = String(px);
+    sizer.value = px;
     resized();
-  };
+  }
   const seen = (view) => JSON.stringify({ ...view, tile_px: 0 });
   const stops = [
     store.on("selected_slice filter _given _rows _edits", load),
@@ -534,7 +630,7 @@ export function mountGrid(el, store, { chooser = true } = {}) {
     turn += 1;
     stops.forEach((stop) => stop());
     observer.disconnect();
-    ask.cancel();
+    redraw.cancel();
     settle.cancel();
     grid.pictures.close();
     root.remove();
