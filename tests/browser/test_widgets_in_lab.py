@@ -29,7 +29,15 @@ CELLS = {
     "explorer": "explorer = result.explore()\nexplorer",
     "grid": "grid = mma.widgets.SliceGrid(result)\ndisplay(grid)\ndisplay(grid)",
     "table": "table = mma.widgets.ExplanationTable(result)\ntable",
-    "busy": "import time\nfor _ in range(30):\n    time.sleep(0.1)",
+    # Until the test says so
+    "busy": """
+import time
+from pathlib import Path
+for _ in range(600):
+    if Path("stop").exists():
+        break
+    time.sleep(0.1)
+""",
 }
 CELL = {name: number for number, name in enumerate(CELLS)}
 
@@ -50,10 +58,13 @@ def book(browser, browser_context_args, lab, open_in_lab, watching, pytestconfig
     watch = watching(page)
     notebook = open_in_lab(page, notebook_file(lab.folder, "widgets.ipynb", CELLS.values()))
     watch.errors.clear()  # what JupyterLab itself says while it starts is not ours
+    stop = lab.folder / "stop"
+    stop.touch()
     notebook.run_all()
     yield SimpleNamespace(
-        notebook=notebook, page=page, watch=watch, shown=Path(pytestconfig.getoption("--output")), ask=notebook.ask
-    )
+        notebook=notebook, page=page, watch=watch, shown=Path(pytestconfig.getoption("--output")), ask=notebook.ask,
+        stop=stop,
+    )  # fmt: skip
     notebook.close()
     context.close()
 
@@ -270,18 +281,22 @@ def test_a_busy_kernel_makes_pictures_wait_and_breaks_nothing(book):
     grid.get_by_role("combobox", name="Show").select_option("all")
     ready(root(book, "grid"), ".mma-grid")
     n = int(book.ask("print(data.n_samples)"))
+    book.stop.unlink()
     book.notebook.run_cell(CELL["busy"])
-    book.notebook.wait("k.status === 'busy'", READY_MS)
+    # Not the status of the kernel: it says "idle" after each message that is answered while the cell runs.
+    running = f"w.content.widgets[{CELL['busy']}].model.executionState === 'running'"
+    book.notebook.wait(running, READY_MS)
     in_view(grid)
     grid.locator("[role=grid]").first.evaluate("one => { one.scrollTop = one.scrollHeight; }")
     last = grid.locator(f"[role=gridcell][data-index='{n - 1}']")
     last.wait_for()
     last.click()
     assert last.get_attribute("aria-selected") == "true"
-    assert book.notebook.evaluate("k.status") == "busy"
+    assert book.notebook.evaluate(running)
+    book.stop.touch()
     ready(root(book, "grid"), ".mma-grid")
     assert last.locator("img").evaluate("one => one.complete && one.naturalWidth") > 0
-    book.notebook.wait("k.status === 'idle'", READY_MS)
+    book.notebook.wait(f"!({running})", READY_MS)
     book.notebook.until("len(grid.selected_ids) == 1")
 
 
@@ -336,6 +351,6 @@ def test_in_notebook_7(lab, browser, browser_context_args, watching, pytestconfi
     page.keyboard.press("a")
     row.get_by_role("button", name="accept:", pressed=True).wait_for()
     page.screenshot(path=Path(pytestconfig.getoption("--output")) / "widget-notebook-7.png")
-    assert watch.errors == []
+    assert [text for text in watch.errors if not text.startswith("[yjs")] == []  # Notebook's own
     assert watch.requests_elsewhere == []
     context.close()

@@ -22,7 +22,7 @@ export function mountExplorer(el, store) {
     mountFilters(bars, store),
     mountTested(bars, store),
     mountTable(left, store),
-    mountGrid(right, store),
+    mountGrid(right, store, { chooser: false }),
     mountCase(read, store),
     mountTabs(side, "Details", [
       ["Metadata", (at) => mountMetadata(at, store)],

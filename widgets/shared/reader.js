@@ -431,7 +431,10 @@ export function mountReader(el, store) {
         },
       });
       opener = here ? active : null; // another view of the same widget keeps its focus
-      if (here) film.canvas.focus();
+      if (here) {
+        root.scrollIntoView({ block: "start" });
+        film.canvas.focus({ preventScroll: true });
+      }
     } else caseReady = false;
     void load(position, false);
   };

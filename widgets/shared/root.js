@@ -37,6 +37,11 @@ export function mountRoot(el, store, mount, name) {
       event.preventDefault();
       store.undo();
     }
+    // In JupyterLab, Enter in a field does not send its form.
+    if (event.key === "Enter" && !event.isComposing && !event.defaultPrevented && event.target.matches("form input:not([type=checkbox])")) {
+      event.preventDefault();
+      event.target.form.requestSubmit();
+    }
   });
   el.append(root);
   const stop = store.on("said", () => (said.textContent = store.get("said")));

@@ -11,7 +11,7 @@ const PING_MS = 300;
  * @property {(name: string) => any} get
  * @property {(name: string, value: any) => void} set keeps and saves the value
  * @property {(name: string, callback: () => void) => (() => void)} on
- * @property {(content: any) => void} send
+ * @property {(content: any) => boolean} send returns false where there is no kernel any more
  * @property {(callback: (content: any, buffers: DataView[]) => void) => (() => void)} onMessage
  */
 
@@ -27,7 +27,14 @@ export function hostOf(model) {
       model.on(`change:${name}`, callback);
       return () => model.off(`change:${name}`, callback);
     },
-    send: (content) => model.send(content),
+    send(content) {
+      try {
+        model.send(content);
+      } catch {
+        return false; // its kernel is gone
+      }
+      return true;
+    },
     onMessage(callback) {
       model.on("msg:custom", callback);
       return () => model.off("msg:custom", callback);
@@ -133,7 +140,10 @@ export class Store {
       signal?.addEventListener("abort", abort, { once: true });
       const end = () => signal?.removeEventListener("abort", abort);
       this.pending.set(id, { resolve, reject, end, onProgress });
-      return this.host.send({ ...payload, id, kind });
+      if (this.host.send({ ...payload, id, kind }) !== false) return undefined;
+      this.pending.delete(id);
+      end();
+      return reject(new Error("There is no kernel: run the cell again."));
     });
   }
 
