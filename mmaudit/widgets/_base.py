@@ -117,7 +117,8 @@ class AuditWidget(anywidget.AnyWidget):
     _verdicts: traitlets.Dict[str, Any] = traitlets.Dict({"slices": {}, "samples": {}}).tag(sync=True)
     _rows: traitlets.List[Any] = traitlets.List().tag(sync=True)  # one dict a slice; see `_rows.py`
     _cards = traitlets.Dict().tag(sync=True)  # by slice id, of the first slices
-    _edits: traitlets.Dict[str, Any] = traitlets.Dict({"names": {}, "hidden": []}).tag(sync=True)  # what the user renamed and hid
+    # what the user renamed and hid
+    _edits: traitlets.Dict[str, Any] = traitlets.Dict({"names": {}, "hidden": []}).tag(sync=True)
     _table = traitlets.Dict(
         {"sort": "rank", "ascending": True, "text": "", "kinds": [], "confirmed": False, "hidden": False}
     ).tag(sync=True)

@@ -93,6 +93,7 @@ def measured(browser, lab, options):
     """Yield what was measured, in words, and the goal."""
     sources = [SETUP.format(n=options.n, side=SIDE_PX), *CELLS.values()]
     file = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source.strip()) for source in sources])
+    file.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
     nbformat.write(file, lab.folder / "bench.ipynb")
     context = browser.new_context(viewport={"width": 1400, "height": 900})
     page = context.new_page()

@@ -25,7 +25,7 @@ READY_MS = 20_000
 SMALL = """least => [...document.querySelectorAll('.mma-root button, .mma-root input, .mma-root select, ' +
   '.mma-root summary, .mma-root [role=tab], .mma-root [role=button], .mma-root [role=gridcell][tabindex]')]
   .filter((one) => one.checkVisibility() && one.getBoundingClientRect().width > 1)
-  .map((one) => [one.outerHTML.slice(0, 160), one.getBoundingClientRect()])
+  .map((one) => [one.outerHTML.slice(0, 160), (one.closest('label') ?? one).getBoundingClientRect()])
   .filter(([, box]) => box.width < least - 0.5 || box.height < least - 0.5)
   .map(([text, box]) => [text, box.width, box.height])"""
 

@@ -8,7 +8,6 @@ import pytest
 
 from tests.browser._axe import grave_findings
 
-PICTURES = Path(__file__).with_name("pictures")
 READY_MS, PICTURE_MS = 60_000, 20_000
 SETUP = """
 import logging
