@@ -9,8 +9,10 @@ from __future__ import annotations
 import importlib
 import logging
 import threading
+import traceback
 import weakref
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import anywidget
@@ -42,6 +44,7 @@ HANDLERS = {
     "start": "mmaudit.widgets._base:start",
     "members": "mmaudit.widgets._base:members",
     "notes": "mmaudit.widgets._base:notes",
+    "note": "mmaudit.widgets._base:note",
     "thumbs": "mmaudit.widgets._pictures:thumbs",
     "film": "mmaudit.widgets._films:film",
     "case": "mmaudit.widgets._reports:case",
@@ -51,7 +54,7 @@ HANDLERS = {
     "columns": "mmaudit.widgets._columns:columns",
     "test": "mmaudit.widgets._hypotheses:test",
 }
-LONG = ("thumbs", "counterexamples", "film", "search", "columns", "test")
+LONG = ("case", "thumbs", "counterexamples", "film", "search", "columns", "test")
 
 Answer = tuple[dict[str, Any], list[bytes]]
 
@@ -221,8 +224,11 @@ class AuditWidget(anywidget.AnyWidget):
         except InputError as error:
             answer, buffers = {"error": str(error)}, []
         except Exception as error:  # the page must hear of it, whatever it was
-            _log.exception("the widget could not answer %r", kind)
-            answer, buffers = {"error": f"{kind}: it failed ({type(error).__name__}); the kernel's log says more."}, []
+            # No message of the error: it may hold an id or a value, and what is logged may end in a saved notebook.
+            place = traceback.extract_tb(error.__traceback__)[-1]
+            where = f"{type(error).__name__} in {Path(place.filename).name}, line {place.lineno}"
+            _log.error("the widget could not answer %r: %s", kind, where)
+            answer, buffers = {"error": f"{kind}: it failed ({where})."}, []
         finally:
             self._jobs.pop(number, None)
         self.send({**answer, "id": number}, buffers)
@@ -235,7 +241,7 @@ class AuditWidget(anywidget.AnyWidget):
 
     @traitlets.validate("selected_ids")
     def _check_selected(self, proposal: Any) -> list[Any]:
-        positions = self.cases.positions(proposal["value"])
+        positions = _unique(self.cases.positions(proposal["value"]))
         return self.cases.ids[positions.astype(int)].tolist()
 
     @traitlets.observe("selected_ids")
@@ -247,7 +253,7 @@ class AuditWidget(anywidget.AnyWidget):
     @traitlets.validate("_selected")
     def _check_positions(self, proposal: Any) -> bytes:
         positions = np.frombuffer(bytes(proposal["value"]), "<u4")
-        return positions[positions < self.cases.n].astype("<u4").tobytes()
+        return _unique(positions[positions < self.cases.n]).astype("<u4").tobytes()
 
     @traitlets.observe("_selected")
     def _take_selected(self, _change: Any) -> None:
@@ -389,6 +395,7 @@ class _Once:
         self.widget = widget
 
     def __enter__(self) -> bool:
+        self.widget.lock.acquire()  # the page's messages may come in another thread than the one that runs the cells
         self.first = not self.widget._syncing
         self.widget._syncing = True
         return self.first
@@ -396,6 +403,12 @@ class _Once:
     def __exit__(self, *_: Any) -> None:
         if self.first:
             self.widget._syncing = False
+        self.widget.lock.release()
+
+
+def _unique(positions: np.ndarray) -> np.ndarray:
+    """Return positions, each once, in their order."""
+    return positions[np.sort(np.unique(positions, return_index=True)[1])]
 
 
 def _handler(kind: str) -> Callable[[AuditWidget, Mapping[str, Any], Job], Answer]:
@@ -408,7 +421,7 @@ def _handler(kind: str) -> Callable[[AuditWidget, Mapping[str, Any], Job], Answe
 def start(widget: AuditWidget, content: Mapping[str, Any], job: Job) -> Answer:
     """Answer with all that the page needs of every case."""
     answer, buffers = widget.cases.start()
-    return {**answer, "notes": widget._notes}, buffers
+    return answer, buffers
 
 
 def members(widget: AuditWidget, content: Mapping[str, Any], job: Job) -> Answer:
@@ -421,12 +434,19 @@ def members(widget: AuditWidget, content: Mapping[str, Any], job: Job) -> Answer
 
 
 def notes(widget: AuditWidget, content: Mapping[str, Any], job: Job) -> Answer:
-    """Take the notes that the user wrote."""
-    given = content.get("notes") or {}
+    """Answer with the user's notes."""
+    return {"notes": widget._notes}, []
+
+
+def note(widget: AuditWidget, content: Mapping[str, Any], job: Job) -> Answer:
+    """Take one note that the user wrote, and tell all pages."""
+    of, text = str(content.get("of", "")), str(content.get("text", ""))
     with widget.lock:
-        widget._notes = {str(key): str(text) for key, text in given.items() if text}
+        others = {key: kept for key, kept in widget._notes.items() if key != of}
+        widget._notes = {**others, of: text} if text else others
         with widget._once():
             widget._told_verdicts()
+        widget.push("notes", notes=widget._notes)
     return {}, []
 
 

@@ -76,6 +76,7 @@ class Cases:
             self.models = list(names[:2])
         # Slices that the user made while looking: a strength for each case, by slice id.
         self.own: dict[str, np.ndarray] = {}
+        self.own_target: dict[str, int] = {}
 
     def _rows(self) -> np.ndarray | None:
         if self.data is None:
@@ -157,6 +158,8 @@ class Cases:
 
     def target_of(self, slice_id: str) -> int:
         """Return the number of the target that a slice is about."""
+        if slice_id in self.own_target:
+            return self.own_target[slice_id]
         if self.result is None or slice_id not in set(self.result.candidates["slice_id"]):
             return 0
         name = self.result.candidates.set_index("slice_id")["target"][slice_id]

@@ -57,7 +57,8 @@ class SliceExplorer(AuditWidget):
     -----
     "Test this selection" judges the selected cases as `test_hypothesis` judges a guess: on the patients that the audit
     held out, within each label that has at least five of them inside, and with all groups tested before in this widget,
-    and all candidates of the audit, in the correction. At most 15 groups. A test that is taken back stays counted. A
+    and all candidates of the audit, in the correction. At most 15 groups. A test that is taken back stays counted; a
+    new widget counts anew. The name of a group is kept in a saved notebook: name no patient in it. A
     group that was chosen by looking at predictions, by errors on the map say, has a gap by construction, and its
     p-value means nothing: choose by metadata, words or the look of the images, as you would choose before there were
     predictions. Groups live as long as the widget; keep `hypotheses`, or test them again with `test_hypothesis`.

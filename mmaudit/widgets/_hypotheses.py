@@ -26,6 +26,11 @@ __all__ = ["Tested", "test"]
 LEAST_PATIENTS = 5  # held-out ones, inside and outside, without whom nothing can be tested
 LONGEST_NAME = 80
 WHY_CHOSEN = "Chosen by hand; a group that was chosen by looking at predictions has a gap by construction."
+WHY = {
+    "hypothesis": WHY_CHOSEN,
+    "split": WHY_CHOSEN,
+    "merge": "Merged by hand, after its results on the same patients were seen.",
+}
 # What is being done after the stage that is named
 STAGES = {"encode": "testing on held-out patients", "confirm": "explaining", "explain": "describing", "describe": ""}
 
@@ -153,7 +158,7 @@ def _audited(widget: AuditWidget) -> tuple[AuditData, dict[str, Any]]:
             "Audit again with random_state=0, so that the same patients can be held out.",
         )  # fmt: skip
     rows = widget.cases.rows
-    if rows is not None and (rows != np.arange(len(rows))).any():
+    if rows is not None and (len(rows) != data.n_samples or (rows != np.arange(len(rows))).any()):
         data = data.subset(rows)
     names = ("alpha", "threshold", "metric", "fraction", "n_permutations", "random_state")
     return data, {name: known[name] for name in names}
@@ -165,9 +170,9 @@ def _guesses(widget: AuditWidget, content: Mapping[str, Any], first: int) -> lis
     slices = list(dict.fromkeys(str(one) for one in content.get("slices") or ()))
     members = [cases.strength(one) >= MEMBER for one in slices]
     selected = np.zeros(cases.n, dtype=bool)
-    selected[np.frombuffer(widget._selected, "<u4").astype(int)] = True
+    selected[_positions(widget, content)] = True
     if what == "selection":
-        within = _within(widget, selected)
+        within = _within(widget, selected, str(content.get("slice", widget.selected_slice)))
         number = 1 + sum(made.origin == "hypothesis" for made in widget.tested.made)
         parts = [(name or f"selection {number}", "a group chosen by hand", selected, within)]
         origin, parents = "hypothesis", []
@@ -220,7 +225,17 @@ def _common(widget: AuditWidget, slices: Sequence[str]) -> list[tuple[int, int |
     return [(of, int(label) if label else None)]
 
 
-def _within(widget: AuditWidget, selected: np.ndarray) -> list[tuple[int, int | None]]:
+def _positions(widget: AuditWidget, content: Mapping[str, Any]) -> np.ndarray:
+    """Return the selected positions: as they were when the page asked, whatever has been selected since."""
+    given = content.get("positions")
+    if given is None:
+        return np.frombuffer(widget._selected, "<u4").astype(int)
+    if not isinstance(given, list) or any(type(p) is not int or not 0 <= p < widget.cases.n for p in given):
+        raise InputError("positions", f"positions below {widget.cases.n}", "others", "Load the page again.")
+    return np.array(given, dtype=int)
+
+
+def _within(widget: AuditWidget, selected: np.ndarray, slice_id: str) -> list[tuple[int, int | None]]:
     """Return the labels within which a selection has patients enough to be tested; of the slice's target."""
     from mmaudit._hypothesis import labels_of
 
@@ -231,10 +246,7 @@ def _within(widget: AuditWidget, selected: np.ndarray) -> list[tuple[int, int | 
         raise InputError(
             "selection", "some of the cases", "all of them" if selected.any() else "none", "Select cases first."
         )
-    of = cases.target_of(widget.selected_slice)
-    rows = {row["id"]: row for row in widget._rows}
-    if widget.selected_slice in cases.own and widget.selected_slice in rows:
-        of = int(rows[widget.selected_slice]["target_index"])
+    of = cases.target_of(slice_id)
     truth = cases.truth(of)
     held_out = (result.samples["part"] == "confirmation").to_numpy()
     patient = data.patient_id[cases.rows].astype(str)
@@ -268,6 +280,7 @@ def _show(widget: AuditWidget, tested: Tested, new: Sequence[_Made]) -> None:
     cards = dict(widget._cards)
     of = [(made, slice_id) for made in tested.made for slice_id in made.ids]
     for own, (made, slice_id) in zip(result.candidates["slice_id"], of, strict=True):
+        cases.own_target[slice_id] = made.of
         cases.own[slice_id] = as_strength(result.membership[own].to_numpy())
         row = row_of(
             shown[own],
@@ -278,8 +291,7 @@ def _show(widget: AuditWidget, tested: Tested, new: Sequence[_Made]) -> None:
             origin=made.origin,
             parents=made.parents,
         )
-        if made.origin == "hypothesis":
-            row["sentence"] += f" {WHY_CHOSEN}"
+        row["sentence"] += f" {WHY[made.origin]}"
         rows.append(row)
         cards[slice_id] = SliceCard.of_row(summary, shown[own]).to_dict() | {"sentence": row["sentence"]}
     rows = [*old, *rows]

@@ -49,6 +49,8 @@ def _cells(widget: AuditWidget, row: Mapping[str, Any]) -> list[str]:
     standing = "confirmed" if row.get("confirmed") else "candidate"
     standing += ", repeats" if row.get("repeats") else ""
     standing += ", unstable" if row.get("unstable") else ""
+    made = fmt.one_line((row.get("words") or {}).get("origin"))
+    standing += f", {made}" if made else ""
     return [
         fmt.one_line(name),
         fmt.one_line(row.get("error_name")),

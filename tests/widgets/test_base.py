@@ -34,6 +34,9 @@ class TestSelection:
         widget._selected = np.array([7], "<u4").tobytes()
         assert widget.selected_ids == [1007]
         assert seen == [[1005, 1002], [1007]]
+        widget.selected_ids = [1005, 1002, "1005"]
+        assert widget.selected_ids == [1005, 1002]
+        assert len(widget.selection()) == 2
 
     def test_it_is_a_frame(self, widget, cases, audited):
         widget.selected_ids = [1005]
@@ -69,10 +72,15 @@ class TestVerdicts:
         assert widget.image_verdicts == {1004: {"verdict": "", "note": "lead over the apex?"}}
 
     def test_notes_of_the_page(self, widget, wire):
-        wire(widget)
-        widget._receive(widget, {"id": 1, "kind": "notes", "notes": {"slice:s01": "seen it", "sample:2": ""}}, [])
+        page = wire(widget)
+        widget.image_verdicts = {1004: {"note": "a tube"}}
+        widget._receive(widget, {"id": 1, "kind": "note", "of": "slice:s01", "text": "seen it"}, [])
         assert widget.verdicts == {"s01": {"verdict": "", "note": "seen it"}}
+        assert widget.image_verdicts == {1004: {"verdict": "", "note": "a tube"}}  # one note leaves the others alone
+        widget._receive(widget, {"id": 2, "kind": "note", "of": "sample:4", "text": ""}, [])
         assert widget.image_verdicts == {}
+        widget._receive(widget, {"id": 3, "kind": "notes"}, [])
+        assert page.messages[-1] == ({"id": 3, "notes": {"slice:s01": "seen it"}}, [])
 
     def test_notes_are_in_no_trait(self, widget, wire):
         wire(widget)
@@ -122,10 +130,10 @@ class TestQuestions:
         page = wire(widget)
         monkeypatch.setattr(_base, "start", fail)
         widget._receive(widget, {"id": 1, "kind": "start"}, [])
-        assert page.messages == [
-            ({"id": 1, "error": "start: it failed (RuntimeError); the kernel's log says more."}, [])
-        ]
-        assert "could not answer" in caplog.text
+        ((content, _),) = page.messages
+        assert content["error"].startswith("start: it failed (RuntimeError in test_base.py, line ")
+        assert "could not answer 'start': RuntimeError in test_base.py" in caplog.text
+        assert "patient's name" not in caplog.text
 
     def test_a_cancelled_question_has_no_answer(self, widget, wire, monkeypatch):
         page, begun, cancelled, ended = wire(widget), threading.Event(), threading.Event(), threading.Event()

@@ -58,6 +58,7 @@ questions = {
     "search": {"text": "pneumothorax"},
     "card": {"slice_id": slice_id},
     "columns": {},
+    "notes": {},
     "test": {"what": "selection", "name": "by hand"},
 }
 for widget in (explorer, grid, table):
@@ -103,7 +104,7 @@ def everything(notebook):
 def test_the_widgets_were_used(saved):
     n_answers, _, failed = eval(saved.cells[-1]["outputs"][-1]["data"]["text/plain"])
     assert failed == []
-    assert n_answers == 3 * (len(HANDLERS) - 1)  # notes are taken, not asked for
+    assert n_answers == 3 * (len(HANDLERS) - 1)  # a note is taken, not asked for
     assert len(states_of(saved)) == 3
 
 

@@ -54,7 +54,7 @@ def test_a_verdict_given_from_python_is_in_the_result(result, first):
 def test_a_verdict_given_in_the_page_is_in_the_result(result, first):
     widget = ExplanationTable(result)
     widget.set_state({"_verdicts": {"slices": {first: "reject"}, "samples": {"2": "accept"}}})
-    widget._receive(widget, {"id": 1, "kind": "notes", "notes": {"sample:2": "a tube"}}, [])
+    widget._receive(widget, {"id": 1, "kind": "note", "of": "sample:2", "text": "a tube"}, [])
     assert result.verdicts["id"].tolist() == [first, result.samples.index[2]]
     assert result.verdicts["note"].tolist() == ["", "a tube"]
     assert "a tube" not in json.dumps(widget.get_state(drop_defaults=False), default=str)

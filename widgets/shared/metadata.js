@@ -46,7 +46,7 @@ export function mountMetadata(el, store) {
     words.textContent = !columns.length
       ? "There is no metadata to show."
       : n
-        ? `Filled: ${name}, ${n.toLocaleString("en")} cases. Outlined: the other ${m.toLocaleString("en")}${with_}. What differs most comes first; choose a value to filter.`
+        ? `Filled: ${name}, ${n.toLocaleString("en")} cases. Outlined: the other ${m.toLocaleString("en")}${with_}. Of both parts. What differs most comes first; choose a value to filter.`
         : "Choose a slice or select cases to compare. Choose a value to filter.";
     const focused = root.contains(document.activeElement) ? document.activeElement.dataset.key : null;
     fill(list, ...counted.sort((p, q) => q.differ - p.differ).map((one) => block(one, name)));

@@ -106,15 +106,16 @@ export function mountTested(el, store) {
   const test = async () => {
     running = true;
     show();
-    const before = { selected_slice: store.get("selected_slice"), _edits: store.get("_edits") };
-    const answer = await work(told, store, "Testing the selection", (how) => store.request("test", { what: "selection", name: name.value }, how));
+    const slice = store.get("selected_slice");
+    const asked = { what: "selection", name: name.value, positions: [...store.selected()], slice };
+    const answer = await work(told, store, "Testing the selection", (how) => store.request("test", asked, how));
     running = false;
     if (answer) {
       const { ids, n_tested: n, most } = answer.content;
       const rows = store.get("_rows").filter(({ id }) => ids.includes(id));
       // Taken back, the rows are hidden: what was tested stays counted.
-      before._edits = { ...before._edits, hidden: [...before._edits.hidden, ...ids] };
-      store.remember(`Tested ${rows[0].name}: ${rows.map(({ error_name: of, confirmed }) => `${of} ${confirmed ? "confirmed" : "not confirmed"}`).join(", ")}`, before);
+      const [before, after] = [{ selected_slice: slice, _edits: { hidden: ids } }, { selected_slice: ids[0], _edits: { hidden: [] } }];
+      store.remember(`Tested ${rows[0].name}: ${rows.map(({ error_name: of, confirmed }) => `${of} ${confirmed ? "confirmed" : "not confirmed"}`).join(", ")}`, before, after);
       const counted = `${n} of ${most} groups tested beside this audit. Undo hides the rows; the test stays counted.`;
       fill(told, h("div", { class: "mma-message" }, ...rows.map(({ sentence }) => h("div", { dir: "auto" }, sentence)), h("div", { class: "mma-quiet" }, counted, " ", button("Close", () => fill(told)))));
       name.value = "";

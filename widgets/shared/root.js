@@ -14,6 +14,7 @@ export function widget(mount, { name, local = {} }) {
     return {
       initialize({ model }) {
         store = new Store(hostOf(model), local);
+        store.readNotes();
         return () => store.dispose();
       },
       render({ el }) {

@@ -124,18 +124,23 @@ export function mountTable(el, store, { undo = false } = {}) {
     field.select();
   };
   const test = async (what, slices) => {
-    const before = { _edits: edits(), selected_slice: selected() };
+    const [hidden, chosen] = [edits().hidden, selected()];
     busy = true;
     refresh();
     const name = slices.map(nameOf).join(" or ").slice(0, 200);
-    const answer = await work(told, store, `Testing the ${what}`, (how) => store.request("test", { what, slices, name }, how));
+    const answer = await work(told, store, `Testing the ${what}`, (how) => store.request("test", { what, slices, name, positions: [...store.selected()], slice: chosen }, how));
     busy = false;
     if (answer) {
       const { ids } = answer.content;
       marks.clear();
       at = ids[0];
       // Undone, the slices that it was made from are back; what was tested stays counted, and is hidden.
-      store.remember(`Tested the ${what}`, { ...before, _edits: { ...before._edits, hidden: [...before._edits.hidden, ...ids] } });
+      const parents = answer.content.hidden.filter((id) => !hidden.includes(id));
+      store.remember(
+        `Tested the ${what}`,
+        { selected_slice: chosen, _edits: { hidden: ids } },
+        { selected_slice: selected(), _edits: { hidden: parents } },
+      );
     }
     draw();
     if (document.activeElement === document.body) trs.get(at)?.focus(); // the button that was pressed had been disabled
@@ -286,6 +291,7 @@ export function mountTable(el, store, { undo = false } = {}) {
     const [rows, how, { hidden }] = [store.get("_rows"), store.get("_table"), edits()];
     const place = shown.findIndex((row) => row.id === at);
     shown = sliceOrder(rows, how, edits());
+    for (const id of marks) if (!shown.some((row) => row.id === id)) marks.delete(id); // what is not seen is not merged
     if (!shown.some((row) => row.id === at)) at = (shown.find((row) => row.id === selected()) ?? shown[Math.max(0, Math.min(place, shown.length - 1))])?.id;
     const page = root.getRootNode();
     const active = body.contains(page.activeElement) && page.activeElement;

@@ -42,6 +42,25 @@ export function hostOf(model) {
   };
 }
 
+/**
+ * Return `current` with what leads from `from` to `to` done to it: what another part, or another page, changed besides
+ * stays. Objects go by their keys, lists by what is in them.
+ */
+export function patched(current, from, to) {
+  if ([current, from, to].every(Array.isArray)) {
+    const kept = current.filter((one) => !from.includes(one) || to.includes(one));
+    return [...kept, ...to.filter((one) => !from.includes(one) && !kept.includes(one))];
+  }
+  const isPlain = (value) => value !== null && typeof value === "object" && Object.getPrototypeOf(value) === Object.prototype;
+  if (![current, from, to].every(isPlain)) return to;
+  const result = { ...current };
+  for (const key of new Set([...Object.keys(from), ...Object.keys(to)])) {
+    if (!(key in to)) delete result[key];
+    else if (from[key] !== to[key]) result[key] = patched(current[key], from[key], to[key]);
+  }
+  return result;
+}
+
 export class Store {
   /**
    * @param {Host} host
@@ -59,7 +78,8 @@ export class Store {
     this.listeners = new Map();
     this.pending = new Map();
     this.past = [];
-    this.lastId = 0;
+    // Another page on the same kernel hears the answers too, and must not take them for its own.
+    this.lastId = Math.floor(Math.random() * 2 ** 40);
     this.pinged = false;
     this.stop = host.onMessage((content, buffers) => this.receive(content, buffers));
   }
@@ -73,8 +93,13 @@ export class Store {
   set(name, value) {
     if (!(name in this.local)) return this.host.set(name, value);
     if (this.local[name] === value) return undefined;
+    const before = this.local[name];
     this.local[name] = value;
-    if (name === "notes" && !this.receiving) this.host.send({ kind: "notes", notes: value });
+    if (name === "notes" && !this.receiving) {
+      for (const of of new Set([...Object.keys(before), ...Object.keys(value)])) {
+        if (before[of] !== value[of]) this.host.send({ kind: "note", of, text: value[of] ?? "" });
+      }
+    }
     for (const callback of [...(this.listeners.get(name) ?? [])]) callback();
     return undefined;
   }
@@ -97,9 +122,9 @@ export class Store {
     this.remember(words, before);
   }
 
-  /** Let `undo` set the values `before`, where Python has made the change that `words` tell of. */
-  remember(words, before) {
-    this.past.push({ words, before });
+  /** Let `undo` lead from the values `after` back to `before`, where the change that `words` tell of has been made. */
+  remember(words, before, after = Object.fromEntries(Object.keys(before).map((name) => [name, this.get(name)]))) {
+    this.past.push({ words, before, after });
     if (this.past.length > 100) this.past.shift();
     this.set("undone", this.past.length);
     this.say(words);
@@ -109,7 +134,7 @@ export class Store {
   undo() {
     const last = this.past.pop();
     if (!last) return this.say("Nothing to undo");
-    for (const [name, value] of Object.entries(last.before)) this.set(name, value);
+    for (const [name, value] of Object.entries(last.before)) this.set(name, patched(this.get(name), last.after[name], value));
     this.set("undone", this.past.length);
     return this.say(`Undone: ${last.words}`);
   }
@@ -170,6 +195,11 @@ export class Store {
     }
   }
 
+  /** Ask for the notes; without a kernel there are none. */
+  readNotes() {
+    this.request("notes").then(({ content }) => this.receiveNotes(content.notes), () => undefined);
+  }
+
   receiveNotes(notes) {
     this.receiving = true;
     this.set("notes", notes);
@@ -179,10 +209,7 @@ export class Store {
   /** Return what is known of every case; asked for once. */
   cases() {
     if (!this.asked) {
-      this.asked = this.request("start").then(async ({ content, buffers }) => {
-        this.receiveNotes(content.notes ?? {});
-        return Cases.read(this, content, buffers[0]);
-      });
+      this.asked = this.request("start").then(({ content, buffers }) => Cases.read(this, content, buffers[0]));
       this.asked.catch(() => (this.asked = null));
     }
     return this.asked;
