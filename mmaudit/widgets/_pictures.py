@@ -162,10 +162,10 @@ def check_positions(widget: AuditWidget, given: Any) -> list[int]:
 def counterexamples(widget: AuditWidget, content: Mapping[str, Any], job: Job) -> Answer:
     """Answer with pairs of positions, uint32: a member of a slice, and the case most like it that is no member.
 
-    That case has the member's label, is of another patient, and the model is right about it. Members come by strength,
-    300 at most; no case stands beside two of them. Alike is what lies near in the embeddings of the data (the cosine,
-    over all modalities that have embeddings); without any, the few pairs of the slice's explanation are all there are.
-    `words` say which.
+    That case has the member's label, is of another patient, and the model that is looked at is right about it. Members
+    come by strength, 300 at most; no case stands beside two of them. Alike is what lies near in the embeddings of the
+    data (the cosine, over all modalities that have embeddings); without any, the few pairs of the slice's explanation
+    are all there are. `words` say which.
 
     Raises
     ------
@@ -176,7 +176,8 @@ def counterexamples(widget: AuditWidget, content: Mapping[str, Any], job: Job) -
     cases = widget.cases
     strength = cases.strength(slice_id)
     if cases.data is not None and cases.data.embeddings:
-        pairs = _nearest(cases, slice_id, strength)
+        model = int(content.get("model") == 1 and len(cases.models) > 1)
+        pairs = _nearest(cases, slice_id, strength, model)
         words = f"alike by the embeddings of {', '.join(cases.data.embeddings)}"
     else:
         pairs, words = np.array(_explained(cases, slice_id), int), "a few typical members, from the slice's explanation"
@@ -188,13 +189,13 @@ def counterexamples(widget: AuditWidget, content: Mapping[str, Any], job: Job) -
     return {"words": words}, [np.asarray(pairs, "<u4").tobytes()]
 
 
-def _nearest(cases: Cases, slice_id: str, strength: np.ndarray) -> np.ndarray:
+def _nearest(cases: Cases, slice_id: str, strength: np.ndarray, model: int = 0) -> np.ndarray:
     from mmaudit.widgets._cases import MEMBER
 
     data, rows = cases.data, cases.rows
     assert data is not None and rows is not None
     target = cases.target_of(slice_id)
-    truth, wrong = cases.truth(target), cases.wrong(target)
+    truth, wrong = cases.truth(target), cases.wrong(target, model)
     members = np.flatnonzero((strength >= MEMBER) & (truth >= 0))
     members = members[np.argsort(-strength[members].astype(int), kind="stable")][:MOST_PAIRS]
     others = np.flatnonzero((strength < MEMBER) & (truth >= 0) & (wrong == 0))

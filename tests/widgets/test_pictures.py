@@ -251,6 +251,17 @@ class TestCounterexamples:
         widget.cases.own["own"] = np.array([255, 0, 200, 0, 0, 0, 0], np.uint8)
         assert self.pairs(widget, "own")[1].tolist() == [[0, 5], [2, 6]]  # 5 is nearest to both, and taken once
 
+    def test_the_model_that_is_looked_at_is_right(self, audited, alike):
+        right = np.random.default_rng(0).random(alike.n_samples) < 0.5
+        other = np.where(right, alike.y_true, 1 - alike.y_true).astype(float)
+        widget = mma.widgets.SliceGrid(audited, data=alike, other=other)
+        slice_id = audited.findings["slice_id"].iloc[0]
+        for model in (0, 1):
+            _, (block,) = counterexamples(widget, {"slice_id": slice_id, "model": model}, Job())
+            others = np.frombuffer(block, "<u4").reshape(-1, 2)[:, 1].astype(int)
+            assert len(others)
+            assert not widget.cases.wrong(0, model)[others].any()
+
     def test_the_strongest_come_first_and_300_at_most(self, audited, alike, monkeypatch):
         widget = mma.widgets.SliceGrid(audited, data=alike)
         slice_id = audited.findings["slice_id"].iloc[0]

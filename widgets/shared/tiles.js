@@ -159,7 +159,7 @@ class TilePane {
     const [filter, given] = [store.get("filter"), positionsIn(store.get("_given"))];
     if (found.paired) {
       const pairs = await this.grid
-        .pairs(slice)
+        .pairs(slice, view.models ? 0 : model) // side by side, both models have the pairs of the first
         .catch((error) => ({ positions: new Uint32Array(0), problem: error.message }));
       const order = pairs.positions.filter((_, i, all) => !filter || filter[all[i - (i % 2)]]);
       return { ...found, ...pairs, order };
@@ -443,13 +443,14 @@ export function mountGrid(el, store, { chooser = true } = {}) {
     nameOf: (id) => store.get("_edits").names?.[id] ?? store.get("_rows").find((row) => row.id === id)?.name ?? id,
     known: {},
     /** Members and their counterexamples, one after the other. */
-    async pairs(slice) {
-      grid.known[slice] ??= store.request("counterexamples", { slice_id: slice }).then(({ content, buffers }) => ({
+    async pairs(slice, model) {
+      const key = `${slice} ${model}`;
+      grid.known[key] ??= store.request("counterexamples", { slice_id: slice, model }).then(({ content, buffers }) => ({
         words: `dashed: most like the member before it, outside the slice, and right · ${content.words}`,
         positions: positionsIn(buffers[0]),
       }));
-      grid.known[slice].catch(() => delete grid.known[slice]);
-      return grid.known[slice];
+      grid.known[key].catch(() => delete grid.known[key]);
+      return grid.known[key];
     },
     scrolled(pane) {
       if (grid.view.models) for (const other of panes) other.scroller.scrollTop = pane.scroller.scrollTop;
