@@ -267,14 +267,12 @@ def _within(widget: AuditWidget, selected: np.ndarray, slice_id: str) -> list[tu
 
 def _show(widget: AuditWidget, tested: Tested, new: Sequence[_Made]) -> None:
     """Bring rows, cards, members and what is hidden up to the last test."""
-    from mmaudit.report import SliceCard
-    from mmaudit.report._html import rows_in_order
-    from mmaudit.widgets._rows import overlaps, row_of
+    from mmaudit.widgets._rows import card_of, row_of, shown_of, with_overlaps
 
     cases = widget.cases
     result: Any = tested.result
-    summary = result.summary(thumbnails=False)
-    shown = {row["slice_id"]: row for row in rows_in_order(summary)}
+    summary, candidates = shown_of(result)
+    shown = {row["slice_id"]: row for row in candidates}
     old = [row for row in widget._rows if row["origin"] == "discovery"]
     rows: list[dict[str, Any]] = []
     cards = dict(widget._cards)
@@ -293,12 +291,10 @@ def _show(widget: AuditWidget, tested: Tested, new: Sequence[_Made]) -> None:
         )
         row["sentence"] += f" {WHY[made.origin]}"
         rows.append(row)
-        cards[slice_id] = SliceCard.of_row(summary, shown[own]).to_dict() | {"sentence": row["sentence"]}
-    rows = [*old, *rows]
-    beside = overlaps({row["id"]: cases.strength(row["id"]) for row in rows})
+        cards[slice_id] = card_of(summary, shown[own]) | {"sentence": row["sentence"]}
     hidden = [*widget._edits.get("hidden", []), *(parent for made in new for parent in made.parents)]
     with widget.hold_sync():
-        widget._rows = [{**row, "overlap": beside[row["id"]]} for row in rows]
+        widget._rows = with_overlaps([*old, *rows], cases)
         widget._cards = cards
         widget._edits = {**widget._edits, "hidden": list(dict.fromkeys(hidden))}
         widget.selected_slice = new[0].ids[0]

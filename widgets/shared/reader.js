@@ -316,6 +316,7 @@ export function mountReader(el, store) {
     } catch (error) {
       if (signal.aborted) return;
       fill(note, message(error.message, "error"));
+      if (film.film()) film.film().asked = false; // it may be asked for again
       filmReady = true;
       ready();
     } finally {
