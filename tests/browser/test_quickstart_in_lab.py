@@ -95,11 +95,38 @@ def test_the_table_of_findings_is_shown(quickstart):
 
 
 def test_every_figure_is_shown_and_told(quickstart):
-    figures = quickstart.page.locator(".jp-OutputArea-output img")
+    figures = quickstart.page.locator(".jp-OutputArea-output img:not(.mma-root img)")  # the grid tells of its tiles
     assert figures.count() >= 3
     for figure in figures.all():
         assert figure.evaluate("one => one.complete && one.naturalWidth") > 100
         assert len(figure.get_attribute("alt")) > 20
+
+
+def test_the_worst_slice_is_found_looked_at_read_and_judged(quickstart):
+    explorer = quickstart.page.locator(".jp-OutputArea-output .mma-explorer")
+    explorer.scroll_into_view_if_needed()
+    row = explorer.locator("tr[data-id]").first
+    assert "AP supine" in row.inner_text()
+    assert "confirmed" in row.inner_text()
+    row.click()
+    explorer.locator(".mma-grid[data-ready='1']").wait_for()
+    tiles = explorer.locator(".mma-grid [role=gridcell] img")
+    assert tiles.count() >= 8
+    assert all(tile.evaluate("one => one.complete && one.naturalWidth > 0") for tile in tiles.all()[:4])
+    row.focus()
+    quickstart.page.keyboard.press("Enter")
+    explorer.locator(".mma-slice-card").get_by_text("held on held-out patients").first.wait_for()
+    explorer.locator(".mma-grid [role=gridcell]").first.dblclick()
+    reader = explorer.locator(".mma-reader[data-ready='1']")
+    reader.wait_for()
+    assert "FINDINGS" in reader.inner_text()
+    quickstart.page.keyboard.press("Escape")
+    reader.wait_for(state="hidden")
+    row.focus()
+    quickstart.page.keyboard.press("r")
+    quickstart.notebook.until("result.verdicts['verdict'].tolist() == ['reject']")
+    quickstart.page.keyboard.press("Control+z")
+    quickstart.notebook.until("result.verdicts['verdict'].tolist() == ['accept']")
 
 
 def test_nothing_went_wrong_on_the_page_and_nothing_left_the_machine(quickstart):
