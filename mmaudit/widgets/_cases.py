@@ -219,7 +219,6 @@ class Cases:
             "n": self.n,
             "targets": self.targets,
             "models": self.models,
-            "has_images": self.data is not None and self.data.images is not None,
             "has_reports": self.data is not None and self.data.reports is not None,
             "sections": sections,
         }

@@ -113,6 +113,9 @@ def test_the_worst_slice_is_found_looked_at_read_and_judged(quickstart):
     tiles = explorer.locator(".mma-grid [role=gridcell] img")
     assert tiles.count() >= 8
     assert all(tile.evaluate("one => one.complete && one.naturalWidth > 0") for tile in tiles.all()[:4])
+    explorer.locator(".mma-grid [role=gridcell]").nth(4).click()
+    explorer.locator(".mma-case[data-ready='1']").first.wait_for()
+    explorer.screenshot(path=quickstart.shown / "explorer.png")  # the README shows such pictures
     row.focus()
     quickstart.page.keyboard.press("Enter")
     explorer.locator(".mma-slice-card").get_by_text("held on held-out patients").first.wait_for()
@@ -120,6 +123,7 @@ def test_the_worst_slice_is_found_looked_at_read_and_judged(quickstart):
     reader = explorer.locator(".mma-reader[data-ready='1']")
     reader.wait_for()
     assert "FINDINGS" in reader.inner_text()
+    reader.screenshot(path=quickstart.shown / "reader.png")
     quickstart.page.keyboard.press("Escape")
     reader.wait_for(state="hidden")
     row.focus()

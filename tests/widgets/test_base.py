@@ -183,7 +183,7 @@ class TestModels:
         loaded = mma.load_result(audited.save(tmp_path / "x.mmaudit.json"))
         widget = mma.widgets.SliceExplorer(loaded)
         content, _ = _base.start(widget, {}, None)
-        assert (content["n"], content["has_images"], content["has_reports"]) == (240, False, False)
+        assert (content["n"], content["has_reports"]) == (240, False)
         with pytest.raises(mma.InputError, match=r"other: expected a second model beside data"):
             mma.widgets.SliceExplorer(loaded, other=[0.5])
 

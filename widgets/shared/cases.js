@@ -16,7 +16,7 @@ export async function unpack(block, sections) {
 export class Cases {
   /**
    * @param {any} store
-   * @param {any} content n, targets (names), models (names of one or two), has_images, has_reports, sections
+   * @param {any} content n, targets (names), models (names of one or two), has_reports, sections
    * @param {Record<string, any>} arrays
    */
   constructor(store, content, arrays) {
@@ -24,7 +24,6 @@ export class Cases {
     this.n = content.n;
     this.targets = content.targets;
     this.models = content.models;
-    this.hasImages = content.has_images;
     this.hasReports = content.has_reports;
     this.arrays = arrays;
     this.asked = new Map();
