@@ -103,6 +103,7 @@ def test_every_figure_is_shown_and_told(quickstart):
 
 
 def test_the_worst_slice_is_found_looked_at_read_and_judged(quickstart):
+    quickstart.page.set_viewport_size({"width": 1440, "height": 1500})  # the whole explorer is in its pictures
     explorer = quickstart.page.locator(".jp-OutputArea-output .mma-explorer")
     explorer.scroll_into_view_if_needed()
     row = explorer.locator("tr[data-id]").first
@@ -131,6 +132,7 @@ def test_the_worst_slice_is_found_looked_at_read_and_judged(quickstart):
     quickstart.notebook.until("result.verdicts['verdict'].tolist() == ['reject']")
     quickstart.page.keyboard.press("Control+z")
     quickstart.notebook.until("result.verdicts['verdict'].tolist() == ['accept']")
+    quickstart.page.set_viewport_size({"width": 1280, "height": 900})
 
 
 def test_nothing_went_wrong_on_the_page_and_nothing_left_the_machine(quickstart):
