@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
 import warnings
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -175,6 +177,7 @@ def run(
     propose: Callable[..., Proposed] | None = None,
     counted_beside: np.ndarray | None = None,
     on_stage: Callable[[str], None] | None = None,
+    warn: bool = True,
     progress: bool = False,
 ) -> AuditResult:
     """Return the audit; `images`, where they were described before, are not read again. `encoders` are their names.
@@ -182,14 +185,12 @@ def run(
     `joint` is the encoder of the images, where it has a space for texts too.
     `propose` gives the candidates, as `_discover` does; `counted_beside` are p-values of others in the correction.
     `on_stage` is called with the name of each stage when it is done; what it raises ends the audit.
+    Without `warn`, what is to be warned about is in the result alone.
     """
     seconds = _Seconds(on_stage)
     seeds = check_random_state(random_state).randint(np.iinfo(np.int32).max, size=6)
     targets = data.targets(how.threshold)
-    # One thread for linear algebra: on several, sums are rounded in another order, and the same seed would not give
-    # the same slices on every machine. Fits are small; handing work from thread to thread costs more than it gains.
-    with warnings.catch_warnings(record=True) as caught, threadpool_limits(1):
-        warnings.simplefilter("always", AuditWarning)
+    with _settled() as caught:
         # Errors are shared out evenly. Which images, words and metadata go with them plays no part in the split, so
         # without a real failure the two parts say nothing about each other.
         wrong = np.any([target.error for target in targets], axis=0)
@@ -209,7 +210,7 @@ def run(
         proposed = (propose or _discover)(
             data, how, features, targets, discovery, min_count, seeds[2:4], seconds, progress
         )
-    messages = _retell(caught)
+    messages = _messages(caught, warn)
     if not data.has_patient_id:  # said aloud when the data were made
         messages.insert(0, NO_PATIENT_ID)
 
@@ -233,8 +234,7 @@ def run(
     verdicts: list[pd.DataFrame] = []
     if how.explain:
         is_own = (encoders or {}).get("image", "").startswith(ClassifierEncoder.__name__)
-        with warnings.catch_warnings(record=True) as caught, threadpool_limits(1):
-            warnings.simplefilter("always", AuditWarning)
+        with _settled() as caught:
             explanations, verdicts = explain_slices(
                 data,
                 slices,
@@ -252,7 +252,7 @@ def run(
                 witnesses=() if is_own else ("image",),
                 random_state=seeds[5],
             )
-        messages += [text for text in _retell(caught) if text not in messages]
+        messages += [text for text in _messages(caught, warn) if text not in messages]
     seconds.mark("explain")
     candidates, traits = _describe(data, targets, proposed, features, discovery, numbers, explanations, how.metric)
     if how.metric.name == "error_rate":
@@ -265,16 +265,15 @@ def run(
 
     def repeat(other: AuditData, seed: int) -> AuditResult:
         """Audit other predictions of the same cases, without refits."""
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", AuditWarning)  # they were told before
-            return run(
-                other,
-                replace(how, n_refits=0, explain=False),
-                seed,
-                images=images,
-                propose=propose,
-                counted_beside=counted_beside,
-            )
+        return run(
+            other,
+            replace(how, n_refits=0, explain=False),
+            seed,
+            images=images,
+            propose=propose,
+            counted_beside=counted_beside,
+            warn=False,  # it was said before
+        )
 
     return AuditResult(
         candidates=candidates,
@@ -666,8 +665,24 @@ def _errors_of(target: Target) -> dict:
     }
 
 
-def _retell(caught: list[warnings.WarningMessage]) -> list[str]:
-    """Give the warnings that were caught to the caller, each once, and return those of the audit as text."""
+_one_at_a_time = threading.RLock()
+
+
+@contextmanager
+def _settled() -> Iterator[list[warnings.WarningMessage]]:
+    """Gather warnings, and let linear algebra use one thread.
+
+    On several, sums are rounded in another order, and the same seed would not give the same slices on every machine.
+    Fits are small; handing work from thread to thread costs more than it gains. Both settings are the whole process's,
+    so an audit waits for one in another thread, such as that of a widget.
+    """
+    with _one_at_a_time, warnings.catch_warnings(record=True) as caught, threadpool_limits(1):
+        warnings.simplefilter("always", AuditWarning)
+        yield caught
+
+
+def _messages(caught: list[warnings.WarningMessage], warn: bool) -> list[str]:
+    """Return the warnings of the audit as text, each once; and if wanted, give all that were caught to the caller."""
     messages: list[str] = []
     for warning in caught:
         text = str(warning.message)
@@ -675,8 +690,9 @@ def _retell(caught: list[warnings.WarningMessage]) -> list[str]:
             if text in messages:
                 continue
             messages.append(text)
-            warnings.warn(text, AuditWarning, stacklevel=5)
-        else:
+            if warn:
+                warnings.warn(text, AuditWarning, stacklevel=5)
+        elif warn:
             warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
     return messages
 

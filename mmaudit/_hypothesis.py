@@ -135,9 +135,10 @@ def test_guesses(
     random_state: Any,
     n_jobs: int | None = None,
     on_stage: Callable[[str], None] | None = None,
+    warn: bool = True,
     progress: bool = False,
 ) -> AuditResult:
-    """Return what `test_hypothesis` does, of guesses that were read before."""
+    """Return what `test_hypothesis` does, of guesses that were read before; `on_stage` and `warn` are as in `run`."""
     if beside is not None and not beside.samples.index.astype(str).equals(data.sample_id.astype(str)):
         raise InputError("beside", "an audit of the same data", "one of other samples", "Leave it out, or audit these.")
     modalities = check_arguments(data, "auto", 1, alpha, fraction, 0, n_permutations, random_state, n_jobs)
@@ -175,6 +176,7 @@ def test_guesses(
         propose=propose,
         counted_beside=None if beside is None else beside.candidates["p_value"].to_numpy(),
         on_stage=on_stage,
+        warn=warn,
         progress=progress,
     )
 

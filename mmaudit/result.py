@@ -148,10 +148,11 @@ class AuditResult:
         self._repeat = repeat
         self._data = data
         self._images = images
+        self._tested: Any = None  # groups that were tested in its widgets; see widgets/_hypotheses.py
 
     def __getstate__(self) -> dict[str, Any]:
         # A copy in another process has the findings, as a saved file has, but not the cases.
-        return {**vars(self), "_repeat": None, "_data": None, "_images": None}
+        return {**vars(self), "_repeat": None, "_data": None, "_images": None, "_tested": None}
 
     @property
     def findings(self) -> pd.DataFrame:
@@ -231,10 +232,10 @@ class AuditResult:
         """
         self._check_slice(slice_id)
         strength = self.membership[slice_id].to_numpy()
-        table = self._samples_of(slice_id).assign(membership=strength)
+        inside = np.flatnonzero(strength >= 0.5)
+        table = self._samples_of(slice_id).iloc[inside].assign(membership=strength[inside])
         distance = np.abs(table["y_proba"] - table["y_true"]).to_numpy()
-        order = np.lexsort((-distance, ~table["wrong"].to_numpy(dtype=bool), -strength.round(2)))
-        order = order[strength[order] >= 0.5][:most]
+        order = np.lexsort((-distance, ~table["wrong"].to_numpy(dtype=bool), -strength[inside].round(2)))[:most]
         return table.iloc[order][["membership", "part", "y_true", "y_proba", "wrong"]]
 
     def explain(self, slice_id: str) -> Explanation:

@@ -24,7 +24,7 @@ from mmaudit._errors import InputError, nearest
 from mmaudit.result import MOST_OF_A_NOTE, USER_VERDICTS
 from mmaudit.widgets._bundle import styles
 from mmaudit.widgets._cases import Cases
-from mmaudit.widgets._hypotheses import Tested
+from mmaudit.widgets._hypotheses import Tested, show, tested_of, with_tested
 
 if TYPE_CHECKING:
     from IPython.display import HTML
@@ -143,15 +143,18 @@ class AuditWidget(anywidget.AnyWidget):
 
         self.cases = Cases(result, data, other=other, names=names)
         self.lock = threading.RLock()
-        self.tested = Tested()  # what the user had tested while looking
         self._jobs: dict[int, Job] = {}
         self._notes: dict[str, str] = {}  # by "slice:<id>" and "sample:<position>"
         self._syncing = False
         if result is not None:  # in the first message, or a page is told first that there are no slices
-            traits = {"_rows": rows(self), "_cards": first_cards(self), **traits}
+            shown = tested_of(result).result
+            own, cards = with_tested(self.cases, rows(self), first_cards(self))
+            traits = {"_rows": own, "_cards": cards, **traits}
         super().__init__(**traits)
         if result is not None:
             self._read_verdicts(result)
+            if tested_of(result).result is not shown:  # a test has ended meanwhile
+                show(self)
         self.on_msg(self._receive)
 
     @property
@@ -163,6 +166,15 @@ class AuditWidget(anywidget.AnyWidget):
     def data(self) -> AuditData | None:
         """The data that were audited, where they are at hand."""
         return self.cases.data
+
+    @property
+    def tested(self) -> Tested:
+        """The groups that were tested beside the audit, in whichever of its widgets."""
+        return tested_of(self.result)
+
+    def others(self) -> list[AuditWidget]:
+        """Return the other widgets of the same result."""
+        return list(_of_result.get(self.result, set()) - {self}) if self.result is not None else []
 
     def selection(self) -> pd.DataFrame:
         """Return the selected samples: part, label, prediction and metadata, indexed by sample id."""
@@ -381,7 +393,7 @@ class AuditWidget(anywidget.AnyWidget):
         kept: dict[str, Any] = {"slices": slices, "samples": dict(self.image_verdicts)}
         if kept != result.user_verdicts:
             result.user_verdicts = kept
-            for other in _of_result[result] - {self}:
+            for other in self.others():
                 other._read_verdicts(result)
 
     def _once(self) -> _Once:

@@ -6,6 +6,7 @@ the page never needs the user's ids, and a saved notebook holds none.
 
 from __future__ import annotations
 
+import functools
 import zlib
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -63,8 +64,6 @@ class Cases:
         self.ids = result.samples.index if result is not None else self.data.sample_id  # type: ignore[union-attr]
         self.n = len(self.ids)
         self.rows = self._rows()
-        self._position = {sample: i for i, sample in enumerate(self.ids)}
-        self._position |= {str(sample): i for i, sample in enumerate(self.ids) if str(sample) not in self._position}
         self._truth: list[np.ndarray] = []
         self._probability: list[list[np.ndarray]] = []
         self._wrong: list[list[np.ndarray]] = []
@@ -81,7 +80,7 @@ class Cases:
     def _rows(self) -> np.ndarray | None:
         if self.data is None:
             return None
-        if self.data.sample_id is self.ids:
+        if self.data.sample_id.equals(self.ids):
             return np.arange(self.n)
         rows = self.data.sample_id.astype(str).get_indexer(self.ids.astype(str))
         if (rows < 0).any():
@@ -139,6 +138,14 @@ class Cases:
             target = by_name.get(name) or list(by_name.values())[k]
             self._probability[k].append(_as_bytes(target.y_proba[rows]))
             self._wrong[k].append(np.asarray(target.error[rows], np.uint8))
+
+    @functools.cached_property
+    def _position(self) -> dict[Any, int]:
+        """Positions by id, and by the words of ids; made when they are first needed."""
+        found = {sample: i for i, sample in enumerate(self.ids)}
+        for i, sample in enumerate(map(str, self.ids)):
+            found.setdefault(sample, i)
+        return found
 
     def positions(self, samples: Any) -> np.ndarray:
         """Return the positions of ids, uint32.

@@ -56,12 +56,13 @@ class SliceExplorer(AuditWidget):
     Notes
     -----
     "Test this selection" judges the selected cases as `test_hypothesis` judges a guess: on the patients that the audit
-    held out, within each label that has at least five of them inside, and with all groups tested before in this widget,
-    and all candidates of the audit, in the correction. At most 15 groups. A test that is taken back stays counted; a
-    new widget counts anew. The name of a group is kept in a saved notebook: name no patient in it. A
-    group that was chosen by looking at predictions, by errors on the map say, has a gap by construction, and its
-    p-value means nothing: choose by metadata, words or the look of the images, as you would choose before there were
-    predictions. Groups live as long as the widget; keep `hypotheses`, or test them again with `test_hypothesis`.
+    held out, within each label that has at least five of them inside, and with all groups tested before on this result,
+    in whichever widget, and all candidates of the audit, in the correction. At most 15 groups. A test that is taken
+    back stays counted. The q-values of the audit's own slices stay those of the audit, which count no groups. The name
+    of a group is kept in a saved notebook: name no patient in it. A group that was chosen by looking at predictions, by
+    errors on the map say, has a gap by construction, and its p-value means nothing: choose by metadata, words or the
+    look of the images, as you would choose before there were predictions. Groups live as long as the result in memory,
+    and are not saved with it; keep `hypotheses`, or test them again with `test_hypothesis`.
 
     Examples
     --------
@@ -90,7 +91,7 @@ class SliceExplorer(AuditWidget):
 
     @property
     def hypotheses(self) -> pd.DataFrame:
-        """The groups that were tested in this widget, those taken back too: as `result.candidates`, one row a label.
+        """The groups that were tested beside this audit, those taken back too: as `result.candidates`, one row a label.
 
         With columns `name`, `origin` ("hypothesis" for a selection, "merge", "split") and `parents` besides. Numbers
         and q-values are those of the last test, in which all groups were corrected together.

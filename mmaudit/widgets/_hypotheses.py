@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from mmaudit._errors import AuditWarning, InputError
+from mmaudit._errors import InputError
 from mmaudit.metrics import METRICS, as_metric
 from mmaudit.widgets._cases import MEMBER, as_strength
 
@@ -20,8 +19,9 @@ if TYPE_CHECKING:
     from mmaudit.data import AuditData
     from mmaudit.result import AuditResult
     from mmaudit.widgets._base import Answer, AuditWidget, Job
+    from mmaudit.widgets._cases import Cases
 
-__all__ = ["Tested", "test"]
+__all__ = ["Tested", "test", "tested_of", "with_tested"]
 
 LEAST_PATIENTS = 5  # held-out ones, inside and outside, without whom nothing can be tested
 LONGEST_NAME = 80
@@ -49,7 +49,9 @@ class _Made:
 
 @dataclass
 class Tested:
-    """All that was tested in a widget: every guess counts in the correction of the others, whether it is shown or not.
+    """All that was tested beside an audit: every guess counts in the correction of the others, shown or not.
+
+    It belongs to the result, and all its widgets show it: to look at the audit in a new widget does not count anew.
 
     Attributes
     ----------
@@ -77,10 +79,19 @@ class Tested:
         return frame
 
 
+def tested_of(result: AuditResult | None) -> Tested:
+    """Return what was tested beside an audit."""
+    if result is None:
+        return Tested()
+    if result._tested is None:
+        result._tested = Tested()
+    return result._tested
+
+
 def test(widget: AuditWidget, content: Mapping[str, Any], job: Job) -> Answer:
     """Test a group, and add a row for it; answer with the ids of the new rows and of those hidden behind them.
 
-    All guesses of the widget so far are tested again with it, so that each counts in the correction of all, beside
+    All guesses so far are tested again with it, so that each counts in the correction of all, beside
     the candidates of the audit. The patients are those that the audit held out. Guesses that were taken back or whose
     rows are hidden count all the same.
 
@@ -130,17 +141,21 @@ def _test(widget: AuditWidget, tested: Tested, content: Mapping[str, Any], job: 
             job.step(1 + names.index(stage), len(names), STAGES[stage])
 
     job.step(0, len(names), "reading the cases")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", AuditWarning)  # those of the audit, told before
-        result = test_guesses(
-            data, [made.guess for made in every], (1, 0), beside=widget.result, on_stage=on_stage, **settings
-        )
-    with widget.lock:
-        tested.made, tested.result = every, result
-        _show(widget, tested, new)
+    result = test_guesses(
+        data, [made.guess for made in every], (1, 0), beside=widget.result, on_stage=on_stage, warn=False, **settings
+    )
+    tested.made, tested.result = every, result
     ids = [slice_id for made in new for slice_id in made.ids]
-    hidden = [parent for made in new for parent in made.parents]
-    return {"ids": ids, "hidden": list(dict.fromkeys(hidden)), "n_tested": len(every), "most": MOST_HYPOTHESES}, []
+    hidden = list(dict.fromkeys(parent for made in new for parent in made.parents))
+    with widget.lock, widget.hold_sync():
+        show(widget)
+        known = widget._edits.get("hidden", [])
+        widget._edits = {**widget._edits, "hidden": list(dict.fromkeys([*known, *hidden]))}
+        widget.selected_slice = ids[0]
+    for other in widget.others():
+        with other.lock, other.hold_sync():
+            show(other)
+    return {"ids": ids, "hidden": hidden, "n_tested": len(every), "most": MOST_HYPOTHESES}, []
 
 
 def _audited(widget: AuditWidget) -> tuple[AuditData, dict[str, Any]]:
@@ -265,17 +280,28 @@ def _within(widget: AuditWidget, selected: np.ndarray, slice_id: str) -> list[tu
     return found
 
 
-def _show(widget: AuditWidget, tested: Tested, new: Sequence[_Made]) -> None:
-    """Bring rows, cards, members and what is hidden up to the last test."""
+def show(widget: AuditWidget) -> None:
+    """Bring rows, cards and members up to the last test."""
+    old = [row for row in widget._rows if row["origin"] == "discovery"]
+    own = [row["id"] for row in widget._rows if row["origin"] != "discovery"]
+    cards = {slice_id: card for slice_id, card in widget._cards.items() if slice_id not in own}
+    widget._rows, widget._cards = with_tested(widget.cases, old, cards)
+
+
+def with_tested(
+    cases: Cases, old: Sequence[Mapping[str, Any]], cards: Mapping[str, Any]
+) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """Return rows and cards of an audit, and after them those of the groups tested beside it, which `cases` take in."""
     from mmaudit.widgets._rows import card_of, row_of, shown_of, with_overlaps
 
-    cases = widget.cases
-    result: Any = tested.result
+    tested = tested_of(cases.result)
+    if tested.result is None:
+        return [dict(row) for row in old], dict(cards)
+    result = tested.result
     summary, candidates = shown_of(result)
     shown = {row["slice_id"]: row for row in candidates}
-    old = [row for row in widget._rows if row["origin"] == "discovery"]
     rows: list[dict[str, Any]] = []
-    cards = dict(widget._cards)
+    cards = dict(cards)
     of = [(made, slice_id) for made in tested.made for slice_id in made.ids]
     for own, (made, slice_id) in zip(result.candidates["slice_id"], of, strict=True):
         cases.own_target[slice_id] = made.of
@@ -289,12 +315,14 @@ def _show(widget: AuditWidget, tested: Tested, new: Sequence[_Made]) -> None:
             origin=made.origin,
             parents=made.parents,
         )
-        row["sentence"] += f" {WHY[made.origin]}"
+        row["sentence"] += f" {WHY[made.origin]} {_counted(tested, len(old))}"
         rows.append(row)
         cards[slice_id] = card_of(summary, shown[own]) | {"sentence": row["sentence"]}
-    hidden = [*widget._edits.get("hidden", []), *(parent for made in new for parent in made.parents)]
-    with widget.hold_sync():
-        widget._rows = with_overlaps([*old, *rows], cases)
-        widget._cards = cards
-        widget._edits = {**widget._edits, "hidden": list(dict.fromkeys(hidden))}
-        widget.selected_slice = new[0].ids[0]
+    return with_overlaps([*old, *rows], cases), cards
+
+
+def _counted(tested: Tested, n_audited: int) -> str:
+    """Say what the q-value of a group counts, since those of the audit's own slices count the audit alone."""
+    n = sum(len(made.ids) for made in tested.made)
+    slices, groups = ("slice" if n_audited == 1 else "slices"), ("comparison" if n == 1 else "comparisons")
+    return f"Its q counts the audit's {n_audited} {slices} and {n} {groups} of groups made by hand."

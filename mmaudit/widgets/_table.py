@@ -65,7 +65,7 @@ class ExplanationTable(AuditWidget):
     -----
     All numbers of a row are of the confirmation patients, except stability. Sorting, names and verdicts change no
     number. What is merged or split is a guess of the user: it is tested on the confirmation patients, and counts in
-    the correction with the slices of the audit and with all that was tested in this table before, taken back or not.
+    the correction with the slices of the audit and with all groups tested beside it before, taken back or not.
 
     Sentences, terms and names that the user gave are kept in a notebook that saves the state of its widgets. Notes,
     ids of samples, reports and pictures are not.

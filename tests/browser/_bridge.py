@@ -80,6 +80,8 @@ class Mounted:
             return
         data, buffers = message["data"], [memoryview(base64.b64decode(b)) for b in message["buffers"]]
         self.widget.comm.handle_msg({"content": {"data": {"buffer_paths": [], **data}}, "buffers": buffers})
+        if data["method"] == "update":
+            self.widget.comm.publish_msg("status", {"method": "idle"})
 
     def _poll(self):
         if self.paused:

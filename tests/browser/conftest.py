@@ -285,9 +285,15 @@ def mount(page, watch):
     assert watch.requests_elsewhere == []
 
 
-@pytest.fixture(scope="session")
-def small_audit():
+@pytest.fixture
+def small_audit(_small_audit):
     """Return an audit of phantoms with a planted failure: images, reports and metadata of 200 patients."""
+    _small_audit._tested = None  # no group was tested beside it
+    return _small_audit
+
+
+@pytest.fixture(scope="session")
+def _small_audit():
     import numpy as np
 
     import mmaudit as mma

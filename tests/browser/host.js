@@ -1,15 +1,22 @@
 // What anywidget's front end is to a widget, without Jupyter: a model whose other half is in the test's own process.
+// As in ipywidgets, one update of traits is on its way at a time, later ones wait and are joined, and messages of the
+// widget's own overtake them.
 const toBase64 = (view) => { let s = ""; for (const b of new Uint8Array(view.buffer ?? view, view.byteOffset ?? 0, view.byteLength)) s += String.fromCharCode(b); return btoa(s); };
 const fromBase64 = (text) => new DataView(Uint8Array.from(atob(text), (c) => c.charCodeAt(0)).buffer);
 const isBinary = (value) => value instanceof ArrayBuffer || ArrayBuffer.isView(value);
 
 export class Model {
-  constructor(state, transport) { this.state = state; this.handlers = new Map(); this.dirty = {}; this.transport = transport; this.sent = []; this.received = 0; }
+  constructor(state, transport) { this.state = state; this.handlers = new Map(); this.dirty = {}; this.waiting = null; this.onItsWay = false; this.transport = transport; this.sent = []; this.received = 0; }
   get(name) { if (!(name in this.state)) throw new Error(`no trait '${name}'`); return this.state[name]; }
   set(name, value) { if (!(name in this.state)) throw new Error(`no trait '${name}'`); if (this.state[name] === value) return; this.state[name] = value; this.dirty[name] = value; this.emit(`change:${name}`); }
   save_changes() {
-    const state = this.dirty; this.dirty = {};
-    if (!Object.keys(state).length) return;
+    this.waiting = { ...this.waiting, ...this.dirty }; this.dirty = {};
+    if (!this.onItsWay) this.update();
+  }
+  update() {
+    const state = this.waiting; this.waiting = null;
+    if (!Object.keys(state ?? {}).length) return;
+    this.onItsWay = true;
     const [plain, paths, buffers] = [{}, [], []];
     for (const [name, value] of Object.entries(state)) {
       if (isBinary(value)) { paths.push([name]); buffers.push(toBase64(value)); } else plain[name] = value;
@@ -28,6 +35,8 @@ export class Model {
       if (data.method === "update") {
         const state = place(data.state, data.buffer_paths ?? [], views);
         for (const [name, value] of Object.entries(state)) { this.state[name] = value; this.emit(`change:${name}`); }
+      } else if (data.method === "idle") {
+        this.onItsWay = false; this.update();
       } else if (data.method === "custom") this.emit("msg:custom", data.content, views);
     }
   }

@@ -336,6 +336,25 @@ class TestTested:
         assert mounted.widget.selected_slice == ""
         assert mounted.widget.hypotheses["name"].tolist() == ['<i>"supine"</i>'] * 2  # counted all the same
 
+    def test_what_was_selected_when_it_was_asked(self, explorer, small_audit):
+        """A message overtakes an update of traits that waits for the one before it."""
+        mounted = explorer()
+        old = np.flatnonzero((small_audit._data.metadata["view"] == "AP supine").to_numpy())
+        mounted.paused = True
+        for positions in ([0, 1, 2], old.tolist()):
+            mounted.page.evaluate(
+                "(p) => { model.set('_selected', new DataView(Uint32Array.from(p).buffer)); model.save_changes(); }",
+                positions,
+            )
+        mounted.view.get_by_role("button", name="Test this selection").click()
+        assert mounted.page.evaluate("() => model.waiting !== null && model.sent.at(-1).kind") == "test"
+        mounted.go_on()
+        expect(mounted.view.get_by_text("1 of 15 groups tested beside this audit.")).to_be_visible(timeout=20_000)
+        wrong_label = small_audit.samples["y_true"].to_numpy() != 1
+        inside = mounted.widget.cases.strength("h01") >= 128
+        assert sorted(np.flatnonzero(inside)) == sorted(set(old) - set(np.flatnonzero(wrong_label)))
+        mounted.until(lambda: sorted(selected(mounted)) == sorted(old.tolist()))
+
     def test_progress_and_cancel(self, explorer, small_audit, monkeypatch):
         reached, ended = threading.Event(), threading.Event()
 

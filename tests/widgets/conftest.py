@@ -49,11 +49,17 @@ def cases():
 
 
 @pytest.fixture(scope="session")
-def audited(cases):
-    """Return an audit of `cases`; it has at least one finding."""
+def _audited(cases):
     result = mma.audit(cases, modalities=("report", "metadata"), n_refits=2, n_permutations=499, random_state=0)
     assert len(result.findings)
     return result
+
+
+@pytest.fixture
+def audited(_audited):
+    """Return an audit of `cases`; it has at least one finding, and no group was tested beside it."""
+    _audited._tested = None
+    return _audited
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,7 @@
 """Groups that the user makes: counted all together, on the patients that the audit held out."""
 
 import threading
+import warnings
 
 import numpy as np
 import pytest
@@ -64,7 +65,8 @@ class TestSelection:
         row = widget._rows[-2]
         assert row["name"] == '<b>"old"</b>'
         assert row["sentence"].startswith('In a group chosen by hand (<b>"old"</b>), the classifier misses')
-        assert row["sentence"].endswith("a group that was chosen by looking at predictions has a gap by construction.")
+        assert "a group that was chosen by looking at predictions has a gap by construction." in row["sentence"]
+        assert row["sentence"].endswith("slices and 2 comparisons of groups made by hand.")
         assert row["confirmed"] and row["parents"] == [] and row["rank"] == len(before)
         assert widget.selected_slice == "h01"
         assert widget._cards["h01"]["sentence"] == row["sentence"]
@@ -99,6 +101,36 @@ class TestSelection:
         assert ask(widget, {"what": "selection"}, Steps())[0]["n_tested"] == 2
         assert len(widget.hypotheses) == 4
         assert widget._edits["hidden"] == ["h01", "h02"]
+
+    def test_the_result_counts_not_the_widget(self, widget, audited, cases):
+        table = mma.widgets.ExplanationTable(audited)
+        choose(widget, old(cases))
+        ask(widget, {"what": "selection", "name": "old"}, Steps())
+        later = mma.widgets.SliceExplorer(audited)
+        for other in (table, later):
+            assert other._rows == widget._rows and other._cards["h01"] == widget._cards["h01"]
+            assert (other.cases.strength("h02") == widget.cases.strength("h02")).all()
+        assert table.selected_slice == "" and later.hypotheses.equals(widget.hypotheses)
+        choose(later, ~old(cases))
+        answer, _ = ask(later, {"what": "selection"}, Steps())
+        assert (answer["ids"], answer["n_tested"]) == (["h03", "h04"], 2)
+        assert [row["id"] for row in table._rows] == [row["id"] for row in widget._rows] == [
+            *audited.candidates["slice_id"], "h01", "h02", "h03", "h04",
+        ]  # fmt: skip
+        n = len(audited.candidates)
+        assert f"Its q counts the audit's {n} slices and 4 comparisons" in table._rows[-1]["sentence"]
+
+    def test_a_test_that_ends_while_a_widget_is_made(self, widget, audited, cases, monkeypatch):
+        choose(widget, old(cases))
+        before = mma.widgets.ExplanationTable._read_verdicts
+
+        def late(self, result):
+            monkeypatch.undo()
+            ask(widget, {"what": "selection"}, Steps())
+            before(self, result)
+
+        monkeypatch.setattr(mma.widgets.ExplanationTable, "_read_verdicts", late)
+        assert mma.widgets.ExplanationTable(audited)._rows == widget._rows
 
     def test_within_labels_that_have_patients(self, widget, cases):
         mask = old(cases) & (cases.y_true == 1)
@@ -199,6 +231,26 @@ class TestHow:
             ask(widget, {"what": "selection"}, Steps())
         go_on.set()
         first.join(30)
+        assert said[0][0]["ids"] == ["h01", "h02"]
+
+    def test_an_audit_at_the_same_time_keeps_its_warnings(self, audited, cases):
+        """Which warnings are shown is one setting of the whole process."""
+        from mmaudit import _audit
+
+        inside, said = threading.Event(), []
+        with pytest.warns(mma.AuditWarning, match="of the cell"):
+            with _audit._settled() as caught:
+                widget = mma.widgets.SliceExplorer(audited)
+                choose(widget, old(cases))
+                steps = Steps()
+                steps.step = lambda *given: inside.set()
+                other = threading.Thread(target=lambda: said.append(ask(widget, {"what": "selection"}, steps)))
+                other.start()
+                assert inside.wait(10)
+                warnings.warn("of the cell", mma.AuditWarning, stacklevel=1)
+                assert other.is_alive() and not said  # it waits
+            assert _audit._messages(caught, True) == ["of the cell"]
+        other.join(60)
         assert said[0][0]["ids"] == ["h01", "h02"]
 
     def test_at_most_15(self, widget, cases):
