@@ -5,9 +5,10 @@
 #   make test PYTHON=python3.12                  with another Python; run `make clean` before changing it
 
 PYTHON ?= python3
-EXTRAS ?= lab,torch,clip
+EXTRAS ?= lab,torch,clip,xrv
 TORCH_INDEX ?=
 LAB_ARGS ?=
+SITE ?= site
 PYTEST_ARGS ?=
 
 # PyTorch's own public index of builds without CUDA, which are ten times smaller on Linux.
@@ -32,17 +33,18 @@ TESTABLE := $(VENV)/.installed-for-tests
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help lab demo test lint browser clean
+.PHONY: help lab demo notebooks-html test lint browser clean
 
 help:
-	@echo "make lab     the demo's findings, then JupyterLab on the first notebook, in a copy of the notebooks"
-	@echo "make demo    the demo's findings and report, no server"
-	@echo "make test    ruff, mypy and all tests, those in a browser and of the notebooks included"
-	@echo "make lint    ruff and mypy only"
-	@echo "make clean   remove .venv, caches and the demo's output; your notebooks stay"
+	@echo "make lab             the demo's findings, then JupyterLab on the first notebook, in a copy of the notebooks"
+	@echo "make demo            the demo's findings and report, no server"
+	@echo "make notebooks-html  run the notebooks and write them as web pages, in site/"
+	@echo "make test            ruff, mypy and all tests, those in a browser and of the notebooks included"
+	@echo "make lint            ruff and mypy only"
+	@echo "make clean           remove .venv, caches, the demo's output and the site; your notebooks stay"
 	@echo
 	@echo "variables:   PYTHON=python3.12   EXTRAS=lab (no PyTorch)   TORCH_INDEX=cpu (or the address of an index)"
-	@echo '             LAB_ARGS="--no-browser -- --port 9999"   PYTEST_ARGS="-x tests/unit"'
+	@echo '             LAB_ARGS="--instructor --no-browser -- --port 9999"   PYTEST_ARGS="-x tests/unit"   SITE=site'
 
 # The demo comes first, since it needs neither JupyterLab nor PyTorch, whose installation takes longer than an audit.
 lab: demo $(INSTALLED)
@@ -50,6 +52,9 @@ lab: demo $(INSTALLED)
 
 demo: $(AUDITS)
 	$(RUN) -m mmaudit.cli demo
+
+notebooks-html: $(INSTALLED)
+	$(RUN) -m mmaudit.cli notebooks-html '$(SITE)'
 
 # One run of pytest for everything, so that its last line counts every test.
 test: $(TESTABLE) lint browser
@@ -97,5 +102,5 @@ $(VENV)/.made:
 	@touch '$@'
 
 clean:
-	rm -rf $(VENV) build dist demo-audit test-results .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) build dist demo-audit site test-results .pytest_cache .mypy_cache .ruff_cache
 	find mmaudit tests notebooks -name __pycache__ -type d -exec rm -rf {} +

@@ -1,4 +1,4 @@
-"""What holds for every notebook that is run under test: no network, and a limit on the time of the whole file.
+"""What holds for every notebook that is run under test: no network, and limits on its time and on its memory.
 
 pytest-socket guards the process of pytest only. A notebook runs in a kernel, a process of its own, which begins with
 the startup files of the IPython profile. So its guard is such a file, in a profile that is made for the session.
@@ -7,9 +7,15 @@ the startup files of the IPython profile. So its guard is such a file, in a prof
 import inspect
 import os
 import tempfile
+import threading
+import time
 from pathlib import Path
+from typing import NamedTuple
 
+import psutil
 import pytest
+
+SAMPLED_EACH_S = 0.1
 
 
 def refuse_the_network():
@@ -47,11 +53,67 @@ def refuse_the_network():
     sys.addaudithook(hook)
 
 
+class Cost(NamedTuple):
+    """What a notebook took."""
+
+    name: str
+    seconds: float
+    peak_mb: float
+
+
+class TooMuchMemoryError(Exception):
+    """A notebook needs more memory than a small machine has."""
+
+
+class Memory:
+    """The peak memory of the processes that this one starts, and of those that they start, while it is watched.
+
+    Of a process that was started here, a kernel, all counts that lies in memory; of what it starts itself only what is
+    that process's own, since a forked worker shares most of its pages with the kernel, where they are counted already.
+    """
+
+    def __init__(self):
+        self.peak_mb = 0.0
+        self._here = psutil.Process()
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self):
+        self._others = {child.pid for child in self._here.children()}  # a browser of other tests, say
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self._done.set()
+        self._thread.join()
+
+    def _watch(self):
+        while not self._done.wait(SAMPLED_EACH_S):
+            started = [child for child in self._here.children() if child.pid not in self._others]
+            self.peak_mb = max(self.peak_mb, sum(self._tree(child) for child in started) / 1e6)
+
+    def _tree(self, kernel):
+        try:
+            below = kernel.children(recursive=True)
+            return self._bytes(kernel) + sum(self._bytes(process, own=True) for process in below)
+        except psutil.NoSuchProcess:
+            return 0
+
+    @staticmethod
+    def _bytes(process, own=False):
+        try:
+            return process.memory_full_info().uss if own else process.memory_info().rss
+        except psutil.Error:  # it has ended, or is about to
+            return 0
+
+
 def pytest_addoption(parser):
     parser.addini("notebook_timeout", "seconds in which a whole notebook must have run", default="120")
+    parser.addini("notebook_memory_mb", "most memory of a notebook's kernel with its workers", default="1500")
 
 
 def pytest_configure(config):
+    config.notebook_costs = []
     folder = tempfile.TemporaryDirectory(prefix="mmaudit-ipython-")
     config.add_cleanup(folder.cleanup)
     # Drawn phantoms are kept for the session, and the user's cache is neither read nor filled.
@@ -72,3 +134,29 @@ def pytest_collection_modifyitems(config, items):
     for item in items:
         if getattr(item, "nbmake", False):
             item.add_marker(limit)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item):
+    if not getattr(item, "nbmake", False):
+        return (yield)
+    began = time.monotonic()
+    try:
+        with Memory() as memory:
+            done = yield
+    finally:
+        item.config.notebook_costs.append(Cost(item.name, time.monotonic() - began, memory.peak_mb))
+    most = float(item.config.getini("notebook_memory_mb"))
+    if memory.peak_mb > most:
+        raise TooMuchMemoryError(f"{item.name} took {memory.peak_mb:,.0f} MB, and {most:,.0f} MB is the limit")
+    return done
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    costs = config.notebook_costs
+    if not costs:
+        return
+    terminalreporter.section("notebooks: seconds and peak memory")
+    for cost in costs:
+        terminalreporter.write_line(f"{cost.seconds:6.1f} s {cost.peak_mb:7,.0f} MB  {cost.name}")
+    terminalreporter.write_line(f"{sum(c.seconds for c in costs):6.1f} s             all {len(costs)}")

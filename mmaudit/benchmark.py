@@ -39,6 +39,7 @@ from mmaudit.confirm import confirm
 from mmaudit.data import MODALITIES, AuditData, Target
 from mmaudit.encoders import Features, ImageTable, describe_images, encode
 from mmaudit.result import _replacing, _write_text
+from mmaudit.selection import select
 from mmaudit.slicers import MixtureSlicer, Portfolio
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ __all__ = [
     "Trained",
     "Trial",
     "check_settings",
+    "differences",
     "load_source",
     "make_cases",
     "plot",
@@ -290,7 +292,7 @@ class Simulated:
 
 @dataclass(frozen=True, eq=False)
 class Trained:
-    """Phantoms, and a small network trained on those in which a failure was planted.
+    """Phantoms, or data of one's own, and a classifier trained on those in which a failure was planted.
 
     Training takes most of the time, so the predictions are kept in the folder of a run.
 
@@ -298,40 +300,55 @@ class Trained:
     ----------
     name : str
     n_patients : int
+        Of the phantom; not used with `data`.
     image_size : int
-        Side of the films in pixels.
-    settings : mapping of scenario to keywords of `mmaudit.failures.inject`
+        Side of the phantom's films in pixels; not used with `data`.
+    settings : mapping of scenario to keywords of `mmaudit.failures.inject`, or to a sequence of such, or None
+        A case is made of each. None: those of `PHANTOM_SETTINGS`.
     train : callable (AuditData, random_state=) -> object with `predict(AuditData)`, or None
         None: `mmaudit.classifiers.train`, which needs the extra `torch`.
+    data : AuditData or None
+        What failures are planted in; a case's seed then divides it only. None: each seed draws a phantom.
+    images : ImageTable or None
+        What `mmaudit.encoders.describe_images` gave for the images of `data`, so that they are described once for all
+        cases. None: they are described for each.
     """
 
     name: str = "phantom"
     n_patients: int = PHANTOM_PATIENTS
     image_size: int = PHANTOM_PX
-    settings: Mapping[str, Mapping[str, Any]] | None = None
+    settings: Mapping[str, Mapping[str, Any] | Sequence[Mapping[str, Any]]] | None = None
     train: Callable[..., Any] | None = None
+    data: AuditData | None = None
+    images: ImageTable | None = None
 
-    modalities = MODALITIES
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """Modalities that the data have."""
+        return MODALITIES if self.data is None else self.data.modalities
 
     @property
     def fingerprint(self) -> str:
-        """A hash of the settings."""
-        return joblib.hash((self.n_patients, self.image_size, self._settings))
+        """A hash of the settings and of `data`, as far as failures and scores depend on them."""
+        data = self.data
+        if data is None:
+            return joblib.hash((self.n_patients, self.image_size, self._settings))
+        # By content: a pickle, which joblib hashes, also tells which texts are one object, and a worker has copies,
+        # and maps of large arrays.
+        settings = json.dumps(self._settings, default=joblib.hash)
+        columns = {"id": data.sample_id, "y": data.y_true, "patient": data.patient_id, "report": data.reports}
+        tables = (pd.DataFrame(columns), data.metadata, data.attributes)
+        known = [pd.util.hash_pandas_object(table.astype(str), index=False).to_numpy() for table in tables]
+        images = None if self.images is None else self.images.descriptors
+        return joblib.hash((settings, known, list(data.embeddings.values()), images), coerce_mmap=True)
 
     def tag(self, case: Case) -> str:
-        """Return "written": the phantom's attributes stand in its metadata."""
-        return "written"
+        """Return "written", since the phantom's attributes stand in its metadata; "", not known, with `data`."""
+        return "written" if self.data is None else ""
 
     def cases(self, scenario: str, half: str, seeds: Sequence[int]) -> list[Case]:
         """Return the cases of a scenario; none of "null", since no network is free of systematic errors."""
-        options = self._settings.get(scenario)
-        if options is None:
-            return []
-        name = ", ".join(
-            f"{column} = {' or '.join([values] if isinstance(values, str) else map(str, values))}"
-            for column, values in options["where"].items()
-        )
-        return [Case(self.name, scenario, name, seed, half) for seed in seeds]
+        return [Case(self.name, scenario, name, seed, half) for name in self._options(scenario) for seed in seeds]
 
     def is_large_enough(self, case: Case) -> bool:
         """Return True: the settings were chosen so."""
@@ -339,8 +356,7 @@ class Trained:
 
     def trial(self, case: Case, folder: Path | None = None) -> Trial:
         """Return the test samples with the predictions of a network, kept in `folder` / predictions if given."""
-        data = datasets.load_phantom(self.n_patients, image_size=self.image_size, random_state=case.seed)
-        scenario = failures.inject(data, **self._settings[case.scenario], random_state=case.seed)
+        scenario = self.scenario(case)
         path = None
         if folder is not None:
             key = _digest(asdict(case), self.fingerprint, _code_key("datasets", "failures.py", "classifiers"))
@@ -355,10 +371,34 @@ class Trained:
                 kept = pd.DataFrame({"sample_id": test.sample_id, "y_proba": test.y_proba})
                 _write_parquet(kept, path)
         planted = pd.Series(scenario.planted_test, index=scenario.test.sample_id)
-        return Trial(test, planted.loc[test.sample_id].to_numpy(), None)
+        images = self.images
+        if self.data is not None and images is not None:
+            images = _take_images(images, self.data.sample_id.get_indexer(test.sample_id))
+        return Trial(test, planted.loc[test.sample_id].to_numpy(), images)
+
+    def scenario(self, case: Case) -> failures.FailureScenario:
+        """Return what is planted for this case; its `evaluate` tells whether a classifier then fails there."""
+        data = self.data
+        if data is None:
+            data = datasets.load_phantom(self.n_patients, image_size=self.image_size, random_state=case.seed)
+        return failures.inject(data, **self._options(case.scenario)[case.attribute], random_state=case.seed)
+
+    def _options(self, scenario: str) -> dict[str, Mapping[str, Any]]:
+        """Return the keywords of `mmaudit.failures.inject`, by the words of what is planted on."""
+        given = self._settings.get(scenario, ())
+        each = [given] if isinstance(given, Mapping) else given
+        return {self._words(options["where"]): options for options in each}
+
+    def _words(self, where: Any) -> str:
+        if self.data is not None:
+            return select(self.data, where)[1]
+        return ", ".join(
+            f"{column} = {' or '.join([values] if isinstance(values, str) else map(str, values))}"
+            for column, values in where.items()
+        )
 
     @property
-    def _settings(self) -> Mapping[str, Mapping[str, Any]]:
+    def _settings(self) -> Mapping[str, Mapping[str, Any] | Sequence[Mapping[str, Any]]]:
         return PHANTOM_SETTINGS if self.settings is None else self.settings
 
 
@@ -958,6 +998,7 @@ def run(
     out: str | Path,
     subsets: Sequence[Sequence[str]] = SUBSETS,
     slicers: Sequence[str] = DEFAULT_SLICERS,
+    confirmed: bool = True,
     n_jobs: int = 1,
     progress: bool = False,
 ) -> pd.DataFrame:
@@ -975,6 +1016,9 @@ def run(
     subsets : sequence of sequence of {"image", "report", "metadata"}
         Those that a source lacks are left out for its cases.
     slicers : sequence of {"mmaudit", "blind", "mixture", "domino", "concatenated", "kmeans", "sliceline", "errors"}
+    confirmed : bool
+        Confirm the candidates of "mmaudit" as an audit does. False: `n_findings`, `any_finding` and `recovered` stay
+        NaN, which takes about two thirds of the time.
     n_jobs : int
         Processes; each uses one thread.
     progress : bool
@@ -1012,9 +1056,10 @@ def run(
         raise InputError("sources", "the source of every case", f"none called {absent[0]!r}", "Give it too.")
     out = Path(out)
     (out / "rows").mkdir(parents=True, exist_ok=True)
-    keys = {source.name: f"{_code_key()} {source.fingerprint}" for source in sources}
+    asked = "" if confirmed else " not confirmed"
+    keys = {source.name: f"{_code_key()} {source.fingerprint}{asked}" for source in sources}
     work = joblib.Parallel(n_jobs=n_jobs, return_as="generator")(
-        joblib.delayed(_run_case)(by_name[case.source], case, subsets, slicers, out, keys[case.source])
+        joblib.delayed(_run_case)(by_name[case.source], case, subsets, slicers, confirmed, out, keys[case.source])
         for case in cases
     )
     bar = tqdm(work, total=len(cases), desc="benchmark", unit="case", disable=not progress, leave=False)
@@ -1030,7 +1075,7 @@ def run(
     return frame
 
 
-def _run_case(source: Source, case: Case, subsets, slicers, out: Path, key: str) -> pd.DataFrame:
+def _run_case(source: Source, case: Case, subsets, slicers, confirmed: bool, out: Path, key: str) -> pd.DataFrame:
     """Return the rows of a case, read where they are there and computed where they are not."""
     wanted = [
         (slicer, subset)
@@ -1046,20 +1091,20 @@ def _run_case(source: Source, case: Case, subsets, slicers, out: Path, key: str)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", AuditWarning)
             warnings.simplefilter("ignore", ConvergenceWarning)
-            for row in _compute(source, case, missing, out):
+            for row in _compute(source, case, missing, confirmed, out):
                 rows[row["slicer"], row["modalities"]] = row
         _write_parquet(pd.DataFrame(rows.values()), path)
     return pd.DataFrame([rows[slicer, "+".join(subset)] for slicer, subset in wanted])
 
 
-def _compute(source: Source, case: Case, wanted, out: Path) -> list[dict[str, Any]]:
+def _compute(source: Source, case: Case, wanted, confirmed: bool, out: Path) -> list[dict[str, Any]]:
     trial = simulate(source, case, folder=out)
     # Small fits lose more to handing work from thread to thread than they gain; training, above, does not.
     with threadpool_limits(1):
-        return _score_all(trial, case, source.tag(case), wanted)
+        return _score_all(trial, case, source.tag(case), wanted, confirmed)
 
 
-def _score_all(trial: Trial, case: Case, tag: str, wanted) -> list[dict[str, Any]]:
+def _score_all(trial: Trial, case: Case, tag: str, wanted, confirmed: bool) -> list[dict[str, Any]]:
     discovery, features = split_and_encode(trial, case.seed)
     (target,) = trial.data.targets(0.5)
     patients, held_out = trial.data.patient_id, ~discovery
@@ -1079,7 +1124,7 @@ def _score_all(trial: Trial, case: Case, tag: str, wanted) -> list[dict[str, Any
             "any_finding": np.nan,
             "recovered": np.nan,
         }
-        if candidates.labels is not None:
+        if confirmed and candidates.labels is not None:
             row |= _confirmed(candidates, target, patients, trial.planted, held_out, case.seed)
         rows.append(row)
     return rows
@@ -1137,6 +1182,68 @@ def summarise(frame: pd.DataFrame, *, random_state: int = 0) -> pd.DataFrame:
     )
 
 
+def differences(
+    frame: pd.DataFrame,
+    first: Sequence[str],
+    second: Sequence[str],
+    *,
+    metric: str = "precision_at_10",
+    random_state: int = 0,
+) -> pd.DataFrame:
+    """Return how much better one subset of the modalities does than another on the same cases.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        What `run` returns, with rows of both subsets.
+    first, second : sequence of {"image", "report", "metadata"}
+        The score of the second is taken from that of the first, case by case.
+    metric : str
+        A column of scores.
+    random_state : int
+        Seed of the resamples.
+
+    Returns
+    -------
+    DataFrame
+        One row a source, slicer and scenario, and one with the scenario "all" over all that are planted: `n_cases`,
+        `n_attributes`, `difference` (mean), `low` and `high`, its 95 % interval, drawn as in `summarise`.
+
+    Raises
+    ------
+    InputError
+        No case has the metric with both subsets.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from mmaudit.benchmark import differences
+    >>> rows = [("image", 0.5), ("report", 0.7)]
+    >>> frame = pd.DataFrame(rows, columns=["modalities", "precision_at_10"])
+    >>> frame[["source", "slicer", "scenario", "attribute", "seed"]] = ["mine", "mmaudit", "rare", "view = AP", 0]
+    >>> differences(frame, ["report"], ["image"])["difference"].round(2).tolist()
+    [0.2, 0.2]
+    """
+    case = ["source", "slicer", "scenario", "attribute", "seed"]
+    names = ["+".join(m for m in MODALITIES if m in subset) for subset in (first, second)]
+    of_first, of_second = (frame[frame["modalities"] == name].set_index(case)[metric] for name in names)
+    apart = (of_first - of_second).dropna().rename("difference").reset_index()
+    apart = apart[apart["scenario"] != "null"]
+    if apart.empty:
+        raise InputError("frame", f"cases scored with {names[0]} and with {names[1]}", "none", "Run both subsets.")
+    apart = pd.concat([apart, apart.assign(scenario="all")])
+    order = {name: rank for rank, name in enumerate((*SCENARIOS, "all"))}
+    rows = []
+    for (source, slicer, scenario), group in apart.groupby(case[:3], sort=False):
+        values, n_attributes = group["difference"].to_numpy(), group["attribute"].nunique()
+        low, high = _interval(values, group["attribute" if n_attributes > 1 else "seed"].to_numpy(), random_state)
+        row = {"source": source, "slicer": slicer, "scenario": scenario, "n_cases": len(group)}
+        rows.append(row | {"n_attributes": n_attributes, "difference": values.mean(), "low": low, "high": high})
+    by = ["source", "slicer", "scenario"]
+    table = pd.DataFrame(rows).sort_values(by, key=lambda c: c.map(order) if c.name == "scenario" else c)
+    return table.reset_index(drop=True)
+
+
 def _interval(values: np.ndarray, clusters: np.ndarray, random_state: int) -> tuple[float, float]:
     """Return the 2.5 % and 97.5 % points of the mean of `values` when whole clusters are drawn again."""
     known = np.isfinite(values)
@@ -1171,7 +1278,7 @@ def to_markdown(summary: pd.DataFrame) -> str:
         planted = part[part["scenario"] != "null"]
         if len(planted):
             slicers = list(dict.fromkeys(planted["slicer"]))
-            lines += ["", f"## {source}, {tag}", ""]
+            lines += ["", f"## {source}{', ' if tag else ''}{tag}", ""]
             rows = []
             for (scenario, modalities), group in planted.groupby(["scenario", "modalities"], sort=False):
                 cells = group.set_index("slicer")
@@ -1230,7 +1337,10 @@ def plot(summary: pd.DataFrame) -> Figure:
             if down == 0:
                 axes.set_title(scenario, fontsize="medium")
             if across == 0:
-                axes.set_ylabel(f"{source}, {tag}\nprecision at 10" if source else "precision at 10", fontsize="small")
+                axes.set_ylabel(
+                    f"{source}{', ' if tag else ''}{tag}\nprecision at 10" if source else "precision at 10",
+                    fontsize="small",
+                )
     handles = {
         label: handle for axes in grid.flat for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
     }

@@ -1,4 +1,4 @@
-"""The command line: `mmaudit apply-rules`, `audit`, `benchmark`, `cache`, `demo`, `lab`, `phantom` and `train-clip`.
+"""The command line: `mmaudit apply-rules`, `audit`, `benchmark`, `cache`, `demo`, `lab`, `notebooks-html` and others.
 
 The only module that prints. Every command is a function that takes the parsed arguments and returns an exit code;
 `main` turns what goes wrong into a message and a code, in one place. pandas and the rest are imported inside the
@@ -11,7 +11,6 @@ import argparse
 import contextlib
 import importlib.util
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -218,23 +217,34 @@ def _lab(args: argparse.Namespace) -> int:
     folder = Path(args.folder).expanduser()
     if folder.exists() and not folder.is_dir():
         raise InputError("out", "a folder", f"{args.folder!r}, which is a file", "Give another name.")
-    notebooks = _packaged_notebooks()
+
+    from mmaudit.workshop import FIRST, prepare_lab, write_notebooks
+
     _check_writable(folder)
-    kept = _copy_new(notebooks, folder)
-    for path in kept:
+    for path in write_notebooks(folder, audience="instructor" if args.instructor else "learner"):
         _say(f"kept your {path}: it differs from the packaged one. To get that one, rename yours and run this again.")
-    first = min(folder.glob("*.ipynb"))
-    print(f"Notebooks are in {folder}; begin with {first.name}.")
+    print(f"Notebooks are in {folder}; begin with {FIRST}.")
     if args.copy_only:
         return DONE
-    command = [sys.executable, "-m", "jupyterlab", first.name]
+    options, variables = prepare_lab(folder)
+    command = [sys.executable, "-m", "jupyterlab", FIRST, *options]
     # No question about news and no look for updates: nothing goes over the network unless the user asks for it.
     command += ["--LabApp.news_url=None", "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate"]
     if args.no_browser:
         command.append("--no-browser")
     if hasattr(os, "geteuid") and os.geteuid() == 0:
         command.append("--allow-root")  # in a container everybody is root, and JupyterLab would refuse to start
-    return _become([*command, *args.extra], folder)
+    return _become([*command, *args.extra], folder, variables)
+
+
+def _notebooks_html(args: argparse.Namespace) -> int:
+    from mmaudit.workshop import write_site
+
+    out = Path(args.out).expanduser()
+    _check_writable(out.parent)
+    write_site(out, execute=args.execute, progress=not args.quiet)
+    print(f"The site is in {out}; open {out / 'index.html'} in a browser.")
+    return DONE
 
 
 def _phantom(args: argparse.Namespace) -> int:
@@ -551,41 +561,19 @@ def _write(result: AuditResult, out: Path, *, overwrite: bool) -> None:
     print(f"\nThe report is {out / 'report.html'}; the tables lie beside it.")
 
 
-def _packaged_notebooks() -> Path:
-    here = Path(__file__).resolve().parent
-    for folder in (here / "_notebooks", here.parent / "notebooks"):  # in a wheel; in a checkout
-        if any(folder.glob("*.ipynb")):
-            return folder
-    raise InputError("mmaudit", "notebooks in the package", "none", "Install mmaudit again.")
+def _become(command: list[str], folder: Path, variables: dict[str, str]) -> int:
+    """Let `command` take the place of this process in `folder`, so that Ctrl-C and signals reach it alone.
 
-
-def _copy_new(source: Path, folder: Path) -> list[Path]:
-    """Copy the files that `folder` lacks; return those that it has with other contents, which stay as they are."""
-    kept = []
-    for origin in sorted(p for p in source.rglob("*") if p.is_file()):
-        relative = origin.relative_to(source)
-        if any(part.startswith(".") or part == "__pycache__" for part in relative.parts):
-            continue
-        target = folder / relative
-        if target.exists():
-            if not target.is_file() or target.read_bytes() != origin.read_bytes():
-                kept.append(target)
-            continue
-        target.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = target.with_name(f".{target.name}.part")
-        shutil.copyfile(origin, unfinished)
-        unfinished.replace(target)
-    return kept
-
-
-def _become(command: list[str], folder: Path) -> int:
-    """Let `command` take the place of this process in `folder`, so that Ctrl-C and signals reach it alone."""
+    The variables are paths, put before those that the environment has.
+    """
     sys.stdout.flush()
     sys.stderr.flush()
+    paths = {name: os.pathsep.join(filter(None, (path, os.environ.get(name)))) for name, path in variables.items()}
+    environment = os.environ | paths
     if os.name == "posix":
         os.chdir(folder)
-        os.execv(command[0], command)
-    return subprocess.run(command, cwd=folder, check=False).returncode
+        os.execve(command[0], command, environment)
+    return subprocess.run(command, cwd=folder, env=environment, check=False).returncode
 
 
 # Words
@@ -907,12 +895,14 @@ what comes out:
         _lab,
         "open the notebooks in JupyterLab",
         description="""\
-Copies the notebooks of the package to FOLDER and opens JupyterLab on the first one. A file that is already in
-FOLDER is never overwritten: what you changed stays as you left it. Needs: pip install "mmaudit[lab]".""",
+Copies the notebooks of the package to FOLDER and opens JupyterLab on the first one, the table of contents beside it.
+Solutions of exercises are folded away, to be opened by a click. A file that is already in FOLDER is never overwritten:
+what you changed stays as you left it. Needs: pip install "mmaudit[lab]".""",
         epilog=f"""\
-example:
+examples:
   mmaudit lab my-notebooks
   mmaudit lab my-notebooks --no-browser -- --port 9999
+  mmaudit lab to-teach --instructor
 
 what comes out:
   the notebooks in FOLDER, and a server that runs until Ctrl-C
@@ -926,8 +916,38 @@ what comes out:
         metavar="FOLDER",
         help="where to copy them (default: mmaudit-notebooks)",
     )
+    lab.add_argument(
+        "--instructor", action="store_true", help="for who teaches: solutions as cells that run, and notes on teaching"
+    )
     lab.add_argument("--no-browser", action="store_true", help="print the address, open no browser")
     lab.add_argument("--copy-only", action="store_true", help="copy the notebooks and start nothing")
+
+    site = add(
+        "notebooks-html",
+        _notebooks_html,
+        "write the notebooks as web pages",
+        description="""\
+Runs the notebooks of the package, each in a fresh kernel, and writes them as web pages with all that they put out.
+Solutions are folded away, notes on teaching left out, widgets shown by the tables they leave. The pages ask no other
+host for anything. Needs: pip install "mmaudit[lab]", and what the notebooks need.""",
+        epilog=f"""\
+examples:
+  mmaudit notebooks-html site
+  mmaudit notebooks-html site --no-execute
+
+what comes out:
+  the folder OUT, with index.html and a page a notebook; nothing if one of them fails, which is named
+
+{EXIT_CODES}""",
+    )
+    site.add_argument("out", metavar="OUT", help="folder to write; an earlier site in it is replaced")
+    site.add_argument(
+        "--execute",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="whether to run the notebooks (default: yes); not run, pages show text and code alone",
+    )
+    site.add_argument("--quiet", action="store_true", help="no progress bar")
 
     phantom = add(
         "phantom",

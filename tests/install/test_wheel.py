@@ -83,13 +83,13 @@ def test_the_wheel_holds_the_whole_package(wheel):
         for path in (ROOT / "mmaudit").rglob("*")
         if path.is_file() and "__pycache__" not in path.parts and "_notebooks" not in path.parts
     }
-    notebooks = {f"mmaudit/_notebooks/{path.name}" for path in (ROOT / "notebooks").glob("*.ipynb")}
+    notebooks = {f"mmaudit/_notebooks/{path.name}" for path in (ROOT / "notebooks").iterdir() if path.is_file()}
     browser = {
         f"mmaudit/widgets/_browser/{path.relative_to(ROOT / 'widgets').as_posix()}"
         for path in (ROOT / "widgets").rglob("*")
         if path.is_file()
     }
-    assert notebooks
+    assert "mmaudit/_notebooks/README.md" in notebooks
     assert "mmaudit/widgets/_browser/shared/store.js" in browser
     assert {"mmaudit/py.typed", "mmaudit/cli.py"} <= in_tree
     assert [name for name in in_tree if name.startswith("mmaudit/report/templates/")]

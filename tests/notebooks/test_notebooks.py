@@ -4,9 +4,11 @@ That they run to the end is tested by nbmake, with which pytest collects the not
 """
 
 import ast
+import itertools
 import os
 import re
 import subprocess
+import symtable
 import sys
 from pathlib import Path
 
@@ -15,6 +17,8 @@ import pytest
 from IPython.core.inputtransformer2 import TransformerManager
 from nbclient import NotebookClient
 
+from mmaudit.workshop import contents, exercises, for_audience
+
 ROOT = Path(__file__).parents[2]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
@@ -22,8 +26,11 @@ MOST_CODE_CELLS = 30
 MOST_LINES_OF_A_FUNCTION = 15
 MOST_CHARACTERS = 105  # what JupyterLab shows of a line of code in a window of 1280 px, beside its list of files
 MAGICS = {"%matplotlib inline"}
-ABSOLUTE = re.compile(r"(?<![\w.:/<])(?:~|/(?:home|Users|tmp|var|work|mnt|data|root|content)\b|[A-Za-z]:\\)")
+ABSOLUTE = re.compile(r"(?<![\w.:/<])(?:~[/\\]|/(?:home|Users|tmp|var|work|mnt|data|root|content)\b|[A-Za-z]:\\)")
 DRAWS = {"figure", "subplots", "plot", "imshow", "hist", "bar", "barh", "scatter", "boxplot", "film_strip"}
+FEWEST_EXERCISES, FEWEST_CHECKS = 3, 2
+SECTIONS = {"## What this does not show", "## The answer", "## On your own"}
+QUICK = "06_real_reports"  # the one whose learner's version is run here; of the others the names are analysed
 TELLS_NOBODY = {"Image", "SVG"}  # the first takes an alt text, but JupyterLab does not pass it on
 
 
@@ -134,6 +141,163 @@ class TestCommitted:
         assert untold(parsed(read(path))) == []
 
 
+# --- the suite as a workshop ------------------------------------------------------------------------------------------
+
+
+def tags(cell):
+    return set(cell.metadata.get("tags", []))
+
+
+def checks(cells):
+    """Return the names of the exercises that the code checks, in order."""
+    trees = [ast.parse(TransformerManager().transform_cell(cell.source)) for cell in cells if cell.cell_type == "code"]
+    calls = [node for tree in trees for node in ast.walk(tree) if called(node) == "check"]
+    return [call.args[0].value for call in calls]
+
+
+def names(source):
+    """Return the global names that code needs from elsewhere, those that it assigns, and those that it imports."""
+    needs, assigns, imports = set(), set(), set()
+    for statement in ast.parse(TransformerManager().transform_cell(source)).body:
+        table = symtable.symtable(ast.unparse(statement), "cell", "exec")
+        symbols = table.get_symbols()
+        stored = {one.get_name() for one in symbols if one.is_assigned()}
+        imported = {one.get_name() for one in symbols if one.is_imported()}
+        loaded = {one.get_name() for one in symbols if one.is_referenced()}
+        inner = list(table.get_children())
+        while inner:
+            scope = inner.pop()
+            loaded |= {one.get_name() for one in scope.get_symbols() if one.is_global() and one.is_referenced()}
+            inner += scope.get_children()
+        if hasattr(statement, "body"):  # its head makes names that its body needs
+            loaded -= stored | imported
+        if isinstance(statement, ast.AugAssign) and isinstance(statement.target, ast.Name):
+            loaded.add(statement.target.id)
+        needs |= loaded - assigns - imports
+        assigns |= stored - imported
+        imports |= imported
+    return needs, assigns, imports
+
+
+def missing_for_learners(cells):
+    """Return each use of a name that learners lack, or have only once they have solved an exercise.
+
+    The story may use neither what a solution nor what an answer makes; an exercise not what only a solution makes.
+    """
+    answers, hidden, found = set(), set(), []
+    for cell in cells:
+        if cell.cell_type != "code":
+            continue
+        needs, assigns, imports = names(cell.source)
+        if "solution" in tags(cell):
+            hidden |= (assigns | imports) - answers
+            answers |= assigns | imports
+            continue
+        asked = "exercise" in tags(cell)
+        found += [(cell.get("id"), name) for name in sorted(needs & (hidden if asked else answers))]
+        hidden -= assigns | imports
+        answers = answers | assigns if asked else answers - assigns
+        answers -= imports
+    return found
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+class TestLesson:
+    def test_it_says_what_it_shows_and_what_not(self, path):
+        lines = {line.strip() for cell in read(path).cells for line in cell.source.splitlines()}
+        assert lines >= SECTIONS
+
+    def test_it_asks_and_checks(self, path):
+        cells = read(path).cells
+        asked = [cell for cell in cells if cell.cell_type == "markdown" and "exercise" in tags(cell)]
+        assert len(asked) >= FEWEST_EXERCISES
+        assert len(set(checks(cells))) >= FEWEST_CHECKS
+        assert set(checks(cells)) <= set(exercises())
+
+    def test_each_solution_follows_its_exercise(self, path):
+        cells = read(path).cells
+        for before, cell in itertools.pairwise(cells):
+            if "solution" in tags(cell):
+                assert tags(before) & {"exercise", "solution"}, cell.source
+            if cell.cell_type == "code" and "solution" in tags(cell):
+                assert "exercise" in tags(before), cell.source
+                assert before.cell_type != "code" or checks([before]) == checks([cell])
+
+    def test_an_exercise_is_open_until_it_is_answered(self, path):
+        stubs = [cell for cell in code(read(path)) if "exercise" in tags(cell) and checks([cell])]
+        assert [cell.source for cell in stubs if "..." not in cell.source] == []
+
+    def test_it_ends_with_notes_for_who_teaches(self, path):
+        *others, last = read(path).cells
+        assert tags(last) == {"instructor"}
+        assert last.source.startswith("## For who teaches")
+        assert [cell.id for cell in others if "instructor" in tags(cell)] == []
+
+    def test_the_story_goes_on_without_solutions(self, path):
+        assert missing_for_learners(read(path).cells) == []
+
+    def test_what_learners_see(self, path):
+        whole = read(path)
+        learners = nbformat.from_dict(for_audience(whole, "learner"))
+        nbformat.validate(learners)
+        assert learners.cells[0] == whole.cells[0]
+        assert [cell for cell in learners.cells if "instructor" in tags(cell)] == []
+        solutions = [cell for cell in learners.cells if "solution" in tags(cell)]
+        assert all(cell.cell_type == "markdown" and "<details>" in cell.source for cell in solutions)
+        assert len(solutions) == sum("solution" in tags(cell) for cell in whole.cells)
+
+
+def test_the_suite_is_numbered_without_a_gap():
+    assert [path.stem[:3] for path in NOTEBOOKS] == [f"{number:02d}_" for number in range(10)]
+
+
+def test_every_check_is_asked_for():
+    assert {name for path in NOTEBOOKS for name in checks(read(path).cells)} == set(exercises())
+
+
+def test_the_contents_list_every_notebook_in_order_and_no_other():
+    text = (ROOT / "notebooks" / "README.md").read_text(encoding="utf-8")
+    listed = re.findall(r"^\| \[(.+?)\]\((.+?)\) \| .+\? \| \d+ \|$", text, re.M)
+    assert listed == [(entry.title, entry.file) for entry in contents()]
+    linked = set(re.findall(r"\]\(([^)]+)\)", text))
+    assert linked == {entry.file for entry in contents()}
+    assert "Not for clinical use" in text
+
+
+def test_a_learners_version_runs_to_its_end(tmp_path):
+    (path,) = [path for path in NOTEBOOKS if path.stem == QUICK]
+    learners = nbformat.from_dict(for_audience(read(path), "learner"))
+    NotebookClient(learners, kernel_name="python3", timeout=120, resources={"metadata": {"path": tmp_path}}).execute()
+    said = str([cell.outputs for cell in code(learners) if "exercise" in tags(cell)])
+    assert said.count("Not answered yet") >= FEWEST_CHECKS
+
+
+@pytest.mark.parametrize(
+    ("kinds", "sources", "found"),
+    [
+        (" s ", ["a = 1", "b = a", "b"], ["b"]),
+        (" s ", ["b = 1", "b = 2", "b"], ["b"]),  # the solution changes what the story goes on with
+        (" s ", ["a = 1", "b = a", "b = 3\nb"], []),
+        (" s ", ["a = 1", "b = a", "for b in 'x':\n    print(b)"], []),
+        (" s ", ["a = 1", "b = a", "b += 1"], ["b"]),
+        (" s ", ["a = 1", "b = a", "[b for b in 'x']"], []),
+        (" s ", ["a = 1", "b = a", "[c + b for c in 'x']"], ["b"]),
+        (" s ", ["a = 1", "import os", "os.name"], ["os"]),
+        ("es ", ["b = ...", "b = 2", "b"], ["b"]),
+        ("ese", ["b = ...", "b = 2", "c = b"], []),
+        ("ese", ["b = ...", "c = 2", "c + b"], ["c"]),
+        ("e  ", ["import os\nb = ...", "os.name", "def f():\n    return b"], ["b"]),
+    ],
+)
+def test_the_rule_for_what_learners_lack(kinds, sources, found):
+    words = {"s": ["solution"], "e": ["exercise"], " ": []}
+    cells = [
+        nbformat.v4.new_code_cell(source, metadata={"tags": words[kind]})
+        for kind, source in zip(kinds, sources, strict=True)
+    ]
+    assert [name for _, name in missing_for_learners(cells)] == found
+
+
 HELPER = "from mmaudit.report import show\n"
 
 
@@ -165,6 +329,7 @@ def test_the_rule_for_figures(source, is_told):
         ("Path('~/cases')", True),
         (r"open('C:\cases.csv')", True),
         ("Path(folder, 'films.png')", False),
+        ("wrong[effusion & ~supine].mean()", False),
         ("[doi](https://doi.org/10.1145/3368555.3384468)", False),
         ("`mmaudit audit data/cases.csv`, and/or https://example.org/data/x", False),
     ],
@@ -206,11 +371,14 @@ def test_a_kernel_reaches_itself_and_finds_no_name_it_did_not_make():
     assert left.data["text/plain"] == "[]"
 
 
-def test_pytest_runs_notebooks_offline_and_in_limited_time(tmp_path):
+def test_pytest_runs_notebooks_offline_and_in_limited_time_and_memory(tmp_path):
     nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(ATTEMPTS[0])]), tmp_path / "online.ipynb")
+    large = "held = bytes(range(256)) * 1_200_000; import time; time.sleep(0.5)"  # pages that are written are in memory
+    nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(large)]), tmp_path / "large.ipynb")
     endless = nbformat.v4.new_code_cell("import threading; threading.Event().wait()")
     nbformat.write(nbformat.v4.new_notebook(cells=[endless]), tmp_path / "endless.ipynb")
-    command = [sys.executable, "-m", "pytest", "-p", "conftest", "--nbmake", "-o", "notebook_timeout=5", "--color=no"]
+    command = [sys.executable, "-m", "pytest", "-p", "conftest", "--nbmake", "--color=no"]
+    command += ["-o", "notebook_timeout=5", "-o", "notebook_memory_mb=300"]
     clean = {name: value for name, value in os.environ.items() if name not in ("IPYTHONDIR", "PYTEST_ADDOPTS")}
     done = subprocess.run(
         [*command, str(tmp_path)],
@@ -220,7 +388,9 @@ def test_pytest_runs_notebooks_offline_and_in_limited_time(tmp_path):
         text=True,
         timeout=120,
     )
-    assert "2 failed" in done.stdout, done.stdout + done.stderr
+    assert "3 failed" in done.stdout, done.stdout + done.stderr
     assert re.search(r"FAILED online.ipynb.*NetworkBlockedError", done.stdout)
     assert "FAILED endless.ipynb" in done.stdout
     assert re.search(r"Timeout \(>5.0s\) from pytest-timeout", done.stdout)
+    assert re.search(r"large.ipynb took \d{3} MB, and 300 MB is the limit", done.stdout)
+    assert re.search(r"\d\.\d s +\d{3} MB  large.ipynb\n(.*\n)* +\d+\.\d s +all 3\n", done.stdout)

@@ -17,6 +17,7 @@ from mmaudit import benchmark, cli
 from mmaudit._errors import InputError, MissingExtraError
 from mmaudit.data import AuditData, Target
 from mmaudit.datasets import load_phantom
+from mmaudit.encoders import describe_images
 
 METADATA = ("metadata",)
 SCENARIOS_KNOWN = "expected some of rare, correlation, noisy, null"
@@ -396,6 +397,15 @@ def test_a_run_has_a_row_for_each_case_subset_and_slicer(source, counted, tmp_pa
     assert sorted(p.name for p in tmp_path.iterdir()) == ["benchmark.parquet", "benchmark.png", "rows", "table.md"]
 
 
+def test_candidates_need_not_be_confirmed(source, tmp_path):
+    options = {"sources": [source], "out": tmp_path, "slicers": ["mmaudit"], "subsets": [METADATA]}
+    quick = benchmark.run([case_of()], confirmed=False, **options)
+    whole = benchmark.run([case_of()], **options)  # and what was left out is not taken for it
+    assert quick[["n_findings", "any_finding", "recovered"]].isna().all(axis=None)
+    assert whole[["n_findings", "any_finding", "recovered"]].notna().all(axis=None)
+    assert quick["precision_at_10"].tolist() == whole["precision_at_10"].tolist()
+
+
 def test_a_run_goes_on_where_it_was(source, counted, tmp_path, monkeypatch):
     options = {"sources": [source], "out": tmp_path, "subsets": [METADATA]}
     first = benchmark.run([case_of()], slicers=["kmeans"], **options)
@@ -532,6 +542,48 @@ def test_with_one_attribute_intervals_draw_seeds():
     assert row["precision_at_10_high"] - row["precision_at_10_low"] == pytest.approx(2 * half, rel=0.1)
 
 
+def scored(modalities, values, **more):
+    return rows(values, modalities=modalities, attributes=["a", "a", "b"], seeds=[0, 1, 0], **more)
+
+
+def test_a_difference_is_that_of_the_same_cases():
+    both = [scored("image", [0.2, 0.4, 0.9]), scored("image+report", [0.9, 0.3, 0.5]).iloc[::-1]]
+    frame = pd.concat([*both, scored("report", [1.0, 1.0, 1.0])])
+    alone = rows([0.7], modalities="image", attributes="c")  # of which there is no other
+    table = benchmark.differences(pd.concat([frame, alone]), ["report", "image"], ["image"])
+    assert table["scenario"].tolist() == ["rare", "all"]
+    # Differences 0.7, -0.1, -0.4; drawn by attribute: both cases of a, or that of b, or all three.
+    for row in table.itertuples():
+        assert (row.source, row.slicer, row.n_cases, row.n_attributes) == ("made-up", "kmeans", 3, 2)
+        assert row.difference == pytest.approx(0.2 / 3)
+        assert (row.low, row.high) == (pytest.approx(-0.4), pytest.approx(0.3))
+
+
+def test_differences_are_told_by_scenario_and_by_slicer():
+    parts = [
+        scored(modalities, [value] * 3, scenario=scenario, slicer=slicer)
+        for scenario, of_scenario in (("noisy", 0.1), ("rare", 0.3), ("null", 0.9))
+        for slicer in ("kmeans", "mmaudit")
+        for modalities, value in (("image", 0.0), ("metadata", of_scenario + 0.4 * (slicer == "mmaudit")))
+    ]
+    table = benchmark.differences(pd.concat(parts), ["metadata"], ["image"]).set_index(["slicer", "scenario"])
+    expected = {"rare": 0.3, "noisy": 0.1, "all": 0.2}
+    for slicer, more in (("kmeans", 0), ("mmaudit", 0.4)):
+        assert table.loc[slicer, "difference"].to_dict() == pytest.approx({k: v + more for k, v in expected.items()})
+
+
+def test_differences_need_both_subsets():
+    message = "frame: expected cases scored with report and with image, got none. Run both subsets."
+    with pytest.raises(InputError, match=f"^{re.escape(message)}$"):
+        benchmark.differences(scored("image", [0.1, 0.2, 0.3]), ["report"], ["image"])
+
+
+def test_the_headings_of_a_source_without_a_tag_end_there():
+    of_own = benchmark.summarise(rows([0.5, 0.6], attributes=["a", "b"], tag=""))
+    assert "\n## made-up\n" in benchmark.to_markdown(of_own)
+    assert benchmark.plot(of_own).axes[0].get_ylabel() == "made-up\nprecision at 10"
+
+
 @pytest.fixture
 def summary():
     frames = [
@@ -653,6 +705,78 @@ def test_a_run_on_phantoms_goes_through_all_modalities(phantom, tmp_path):
     ]
     assert frame["tag"].eq("written").all()
     assert frame["precision_at_10"].between(0, 1).all()
+
+
+@pytest.fixture
+def own(monkeypatch):
+    """Return data of one's own, in which each of two failures is planted in two places."""
+    monkeypatch.setattr(Network, "n_trained", 0)
+    data = load_phantom(60, image_size=64, random_state=0)
+    bedside, women = {"view": ["AP", "AP supine"]}, (data.metadata["sex"] == "F").to_numpy()
+    settings = {
+        "noisy": [{"kind": "noisy", "where": place, "rate": 0.8} for place in (bedside, women)],
+        "correlation": {"kind": "correlation", "where": bedside, "strength": 0.9},
+    }
+    images = describe_images(data.images)
+    return benchmark.Trained("own", settings=settings, train=Network.train, data=data, images=images)
+
+
+@few_to_learn_from
+def test_failures_are_planted_in_data_of_ones_own(own):
+    cases, _ = benchmark.make_cases([own], n_seeds=2)
+    bedside, given = "view = AP or AP supine", "a mark in the given mask"
+    assert [(c.scenario, c.attribute, c.seed) for c in cases] == [
+        *(("correlation", bedside, seed) for seed in (0, 1)),
+        *(("noisy", attribute, seed) for attribute in (bedside, given) for seed in (0, 1)),
+    ]
+    tests = []
+    for case in cases[-2:]:
+        trial = benchmark.simulate(own, case)
+        expected = (trial.data.metadata["sex"] == "F").to_numpy() & (trial.data.y_true == 1)
+        np.testing.assert_array_equal(trial.planted, expected)
+        rows = own.data.sample_id.get_indexer(trial.data.sample_id)
+        np.testing.assert_array_equal(trial.images.descriptors, own.images.descriptors[rows])
+        assert own.tag(case) == ""
+        scenario = own.scenario(case)
+        assert set(scenario.test.sample_id) == set(trial.data.sample_id)
+        assert set(scenario.train.patient_id).isdisjoint(trial.data.patient_id)
+        tests.append(set(trial.data.patient_id))
+    assert tests[0] != tests[1]  # the seed divides the patients
+
+
+@few_to_learn_from
+def test_images_that_were_described_are_not_read_for_each_case(own, monkeypatch, tmp_path):
+    cases, _ = benchmark.make_cases([own], scenarios=["correlation"], n_seeds=1)
+    monkeypatch.setattr(type(own.data.images), "read", None)
+    frame = benchmark.run(cases, sources=[own], out=tmp_path, slicers=["kmeans"], subsets=[["image"]])
+    assert len(frame) == 1
+
+
+@few_to_learn_from
+def test_what_a_worker_trained_is_used_again(own, tmp_path):
+    copy = pickle.loads(pickle.dumps(own))
+    # As joblib hands large arrays to workers.
+    path = joblib.dump(own.images.descriptors, tmp_path / "descriptors")[0]
+    copy = replace(copy, images=replace(copy.images, descriptors=joblib.load(path, mmap_mode="r")))
+    assert copy.fingerprint == own.fingerprint
+    case = benchmark.make_cases([own], n_seeds=1)[0][0]
+    benchmark.simulate(copy, case, folder=tmp_path)
+    benchmark.simulate(own, case, folder=tmp_path)
+    assert Network.n_trained == 1
+
+
+def test_other_data_and_settings_of_ones_own_are_told_apart(own):
+    other = load_phantom(60, image_size=64, random_state=1)
+    fewer = dict(list(own.settings.items())[:1])
+    masks = {"noisy": [own.settings["noisy"][0], own.settings["noisy"][1] | {"where": own.data.y_true == 1}]}
+    changed = [
+        replace(own, data=other),
+        replace(own, images=None),
+        replace(own, data=own.data.with_labels(1 - own.data.y_true)),
+        replace(own, settings=fewer),
+        replace(own, settings=own.settings | masks),
+    ]
+    assert len({own.fingerprint, *(source.fingerprint for source in changed)}) == 6
 
 
 def test_nothing_is_null_on_phantoms():

@@ -9,14 +9,16 @@ import sys
 import tempfile
 import warnings
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 
 import mmaudit
-from mmaudit import cli
+from mmaudit import cli, workshop
 from mmaudit._errors import AuditWarning, InputError, MissingExtraError
+from mmaudit.workshop import _suite
 
 
 @pytest.fixture(autouse=True)
@@ -864,39 +866,49 @@ def notebooks(monkeypatch, tmp_path):
     folder = tmp_path / "packaged"
     (folder / "data").mkdir(parents=True)
     (folder / ".ipynb_checkpoints").mkdir()
-    for name in ("02_second.ipynb", "01_first.ipynb", "data/table.csv", ".ipynb_checkpoints/x.ipynb"):
+    for name in ("README.md", "data/table.csv", ".ipynb_checkpoints/x.ipynb"):
         (folder / name).write_text(f"packaged {name}", encoding="utf-8")
-    monkeypatch.setattr(cli, "_packaged_notebooks", lambda: folder)
+    for name in ("01_second.ipynb", "00_quickstart.ipynb"):
+        cells = [("# Title", []), ("2", ["solution"]), ("## For who teaches", ["instructor"])]
+        cells = [
+            {"cell_type": "markdown", "id": f"c{k}", "metadata": {"tags": tags}, "source": source}
+            for k, (source, tags) in enumerate(cells)
+        ]
+        notebook = {"cells": cells, "metadata": {}, "nbformat": 4, "nbformat_minor": 5}
+        (folder / name).write_text(json.dumps(notebook), encoding="utf-8")
+    monkeypatch.setattr(_suite, "packaged", lambda: folder)
     return folder
 
 
 @pytest.fixture
 def server(monkeypatch):
     started = []
-    monkeypatch.setattr(cli, "_become", lambda command, folder: started.append((command, folder)) or 0)
+    monkeypatch.setattr(cli, "_become", lambda *what: started.append(what) or 0)
     return started
 
 
 def files_below(folder):
-    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+    relative = [path.relative_to(folder) for path in folder.rglob("*") if path.is_file()]
+    return sorted(path.as_posix() for path in relative if path.parts[0] != ".jupyterlab")
 
 
 def test_lab_copies_and_starts_on_the_first_notebook(capsys, notebooks, server):
     assert cli.main(["lab"]) == 0
     folder = Path("mmaudit-notebooks")
-    assert files_below(folder) == ["01_first.ipynb", "02_second.ipynb", str(Path("data/table.csv"))]
-    assert (folder / "01_first.ipynb").read_text(encoding="utf-8") == "packaged 01_first.ipynb"
-    assert capsys.readouterr().out == "Notebooks are in mmaudit-notebooks; begin with 01_first.ipynb.\n"
-    ((command, started_in),) = server
-    assert command[:4] == [sys.executable, "-m", "jupyterlab", "01_first.ipynb"]
+    assert files_below(folder) == ["00_quickstart.ipynb", "01_second.ipynb", "README.md", "data/table.csv"]
+    assert (folder / "README.md").read_text(encoding="utf-8") == "packaged README.md"
+    assert capsys.readouterr().out == "Notebooks are in mmaudit-notebooks; begin with 00_quickstart.ipynb.\n"
+    ((command, started_in, variables),) = server
+    assert command[:4] == [sys.executable, "-m", "jupyterlab", "00_quickstart.ipynb"]
     assert started_in == folder
+    assert [Path(path).parent.name for path in variables.values()] == [".jupyterlab"]
     assert "--no-browser" not in command
     assert "--LabApp.news_url=None" in command
 
 
 def test_lab_passes_on_what_follows_two_dashes(notebooks, server):
     assert cli.main(["lab", "mine", "--no-browser", "--", "--port", "9999", "--out"]) == 0
-    ((command, folder),) = server
+    ((command, folder, _),) = server
     assert folder == Path("mine")
     assert "--no-browser" in command
     assert command[-3:] == ["--port", "9999", "--out"]
@@ -904,15 +916,36 @@ def test_lab_passes_on_what_follows_two_dashes(notebooks, server):
 
 def test_lab_keeps_what_a_learner_changed_and_says_so(capsys, notebooks, server):
     Path("mine").mkdir()
-    Path("mine/01_first.ipynb").write_text("my answer", encoding="utf-8")
+    Path("mine/01_second.ipynb").write_text("my answer", encoding="utf-8")
     assert cli.main(["lab", "mine", "--copy-only"]) == 0
-    assert Path("mine/01_first.ipynb").read_text(encoding="utf-8") == "my answer"
-    assert Path("mine/02_second.ipynb").is_file()
+    assert Path("mine/01_second.ipynb").read_text(encoding="utf-8") == "my answer"
+    assert Path("mine/00_quickstart.ipynb").is_file()
     assert capsys.readouterr().err == (
-        f"kept your {Path('mine/01_first.ipynb')}: it differs from the packaged one. "
+        f"kept your {Path('mine/01_second.ipynb')}: it differs from the packaged one. "
         "To get that one, rename yours and run this again.\n"
     )
     assert not server
+
+
+@pytest.mark.parametrize(("options", "teaches"), [([], False), (["--instructor"], True)])
+def test_lab_writes_for_learners_or_for_who_teaches(notebooks, options, teaches):
+    assert cli.main(["lab", "mine", "--copy-only", *options]) == 0
+    text = Path("mine/00_quickstart.ipynb").read_text(encoding="utf-8")
+    assert ("For who teaches" in text) == teaches
+    assert ("<details>" in text) != teaches
+
+
+def test_what_takes_the_place_of_the_process_finds_our_paths_first(monkeypatch, empty_folder):
+    became = []
+    monkeypatch.setattr(os, "execve", lambda *what: became.append(what))
+    monkeypatch.setattr(cli.os, "name", "posix")
+    monkeypatch.setattr(cli.subprocess, "run", lambda *_, **__: SimpleNamespace(returncode=0))
+    monkeypatch.setenv("JUPYTER_PATH", "theirs")
+    cli._become(["lab"], empty_folder, {"JUPYTER_PATH": "ours"})
+    ((path, command, environment),) = became
+    assert (path, command) == ("lab", ["lab"])
+    assert environment["JUPYTER_PATH"] == os.pathsep.join(["ours", "theirs"])
+    assert os.environ["JUPYTER_PATH"] == "theirs"
 
 
 def test_lab_again_says_nothing_of_unchanged_files(capsys, notebooks, server):
@@ -935,6 +968,27 @@ def test_lab_into_a_file(capsys, notebooks, server):
     Path("mine").write_text("mine", encoding="utf-8")
     assert failed(capsys, "lab", "mine") == (
         "mmaudit lab: FOLDER: expected a folder, got 'mine', which is a file. Give another name."
+    )
+
+
+# notebooks-html
+
+
+@pytest.mark.parametrize(("options", "execute"), [([], True), (["--no-execute"], False)])
+def test_notebooks_html_passes_on_its_options(capsys, monkeypatch, options, execute):
+    calls = []
+    monkeypatch.setattr(workshop, "write_site", lambda out, **how: calls.append((out, how)))
+    assert cli.main(["notebooks-html", "pages", "--quiet", *options]) == 0
+    assert calls == [(Path("pages"), {"execute": execute, "progress": False})]
+    assert capsys.readouterr().out == f"The site is in pages; open {Path('pages/index.html')} in a browser.\n"
+
+
+def test_notebooks_html_into_what_holds_files(capsys, notebooks):
+    Path("mine").mkdir()
+    Path("mine/file").touch()
+    assert failed(capsys, "notebooks-html", "mine") == (
+        "mmaudit notebooks-html: OUT: expected a new or empty folder, or an earlier site, "
+        "got 'mine', which holds something else. Give another name."
     )
 
 
