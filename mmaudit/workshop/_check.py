@@ -105,7 +105,7 @@ def check(name: str, answer: Any, **known: Any) -> Checked:
     Examples
     --------
     >>> from mmaudit.workshop import check
-    >>> check("quickstart.metadata_only", ...)
+    >>> check("quickstart.shrunk", ...)
     … Not answered yet. Replace the dots, and run the cell again.
     """
     if name not in exercises():

@@ -1,21 +1,10 @@
 """The tasks of the first notebook: what is right, and what is told of what is not."""
 
-from types import SimpleNamespace
-
 import numpy as np
 import pandas as pd
 import pytest
 
 from mmaudit.workshop import check
-
-
-def audit(gaps, modalities=("image", "report", "metadata")):
-    findings = pd.DataFrame([{"slice_id": f"s{k}", "error_type": e, "gap": g} for k, (e, g) in enumerate(gaps)])
-    return SimpleNamespace(findings=findings, settings={"modalities": list(modalities)})
-
-
-WHOLE = audit([("false_negative", 0.5), ("false_positive", 0.4), ("false_positive", 0.1)])
-ALONE = audit([("false_negative", 0.45), ("false_positive", 0.2)], ("metadata",))
 
 
 @pytest.mark.parametrize(
@@ -40,15 +29,11 @@ def test_average_right():
     assert check("quickstart.average", np.float32(0.28), average=0.1)
 
 
-def test_metadata_only():
-    assert check("quickstart.metadata_only", "false_positive", result=WHOLE, alone=ALONE)
-    wrong = check("quickstart.metadata_only", "false_negative", result=WHOLE, alone=ALONE)
-    assert wrong.right is False and "Which one shrank more" in wrong.words
-    assert "error type" in check("quickstart.metadata_only", "tubes", result=WHOLE, alone=ALONE).words
-    for other in (..., WHOLE):
-        assert (
-            "nothing but metadata"
-            in check("quickstart.metadata_only", "false_positive", result=WHOLE, alone=other).words
-        )
-    gone = audit([("false_positive", 0.4)], ("metadata",))
-    assert check("quickstart.metadata_only", "false_negative", result=WHOLE, alone=gone)
+def test_shrunk():
+    gaps = pd.DataFrame({"gap": [0.1, 0.2, 0.5, np.nan], "discovery_gap": [0.3, 0.4, 0.4, 0.2]})  # two of three known
+    assert check("quickstart.shrunk", 2 / 3, candidates=gaps)
+    wrong = check("quickstart.shrunk", 1 / 3, candidates=gaps)
+    assert wrong.right is False and "not smaller" in wrong.words
+    assert "row by row" in check("quickstart.shrunk", 0.9, candidates=gaps).words
+    assert "between 0 and 1" in check("quickstart.shrunk", 2, candidates=gaps).words
+    assert "one number" in check("quickstart.shrunk", gaps, candidates=gaps).words

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import joblib
 import numpy as np
+from joblib.externals import loky
 from PIL import Image, PngImagePlugin, UnidentifiedImageError
 from tqdm import tqdm
 
@@ -235,9 +236,17 @@ def _drawn(images: PhantomImages, todo: list[tuple[Film, str]], n_jobs: int | No
             yield _fill(empty, [one])
         return
     batch = min(16, max(1, len(rest) // (4 * n_workers)))
-    jobs = (joblib.delayed(_fill)(empty, rest[i : i + batch]) for i in range(0, len(rest), batch))
-    # Processes, since drawing holds the interpreter's lock most of the time.
-    yield from joblib.Parallel(n_jobs=n_workers, backend="loky", return_as="generator")(jobs)
+    # Processes, since drawing holds the interpreter's lock most of the time; and of our own, since those of
+    # `joblib.Parallel` stay for five minutes, with a hundred megabytes each.
+    one_thread = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+    with loky.ProcessPoolExecutor(n_workers, env=one_thread) as workers:
+        try:
+            jobs = [workers.submit(_fill, empty, rest[i : i + batch]) for i in range(0, len(rest), batch)]
+            for job in loky.as_completed(jobs):
+                yield job.result()
+        except BaseException:  # interrupted, too: what has begun is not waited for
+            workers.shutdown(kill_workers=True)
+            raise
 
 
 def _fill(images: PhantomImages, todo: Sequence[tuple[Film, str]]) -> int:

@@ -20,19 +20,14 @@ def average(answer: Any, *, average: float) -> str:
     return "More than a third, and the average would still look good."
 
 
-@exercise("quickstart.metadata_only")
-def metadata_only(answer: Any, *, result: Any, alone: Any) -> str:
-    """Whether the answer is the error type whose finding is a shadow when reports are left out."""
-    if answer not in ("false_positive", "false_negative"):
-        raise Hint("The answer is an error type, one of the two in the column error_type of the findings.")
-    if alone is Ellipsis or list(alone.settings["modalities"]) != ["metadata"]:
-        raise Hint("First make the audit that sees nothing but metadata.")
-    first, before = _first_gaps(alone), _first_gaps(result)
-    if answer != max(before, key=lambda kind: before[kind] - first.get(kind, 0.0)):
-        raise Hint("Compare the gap of the first finding of each error type, before and now. Which one shrank more?")
-    return "No column of the metadata says it, so what is left is a larger group in which it is common."
-
-
-def _first_gaps(audit: Any) -> dict[str, float]:
-    """Return the gap of the first finding of each error type."""
-    return {kind: float(rows["gap"].iloc[0]) for kind, rows in audit.findings.groupby("error_type", sort=False)}
+@exercise("quickstart.shrunk")
+def shrunk(answer: Any, *, candidates: Any) -> str:
+    """Whether the answer is the share of candidates with a smaller gap on confirmation patients than in discovery."""
+    share = as_share(answer)
+    known = candidates.dropna(subset=["gap", "discovery_gap"])
+    smaller = (known["gap"] < known["discovery_gap"]).mean()
+    if np.isclose(share, 1 - smaller, atol=0.005) and not np.isclose(share, smaller, atol=0.005):
+        raise Hint("That is the share of those that are not smaller.")
+    if not np.isclose(share, smaller, atol=0.005):
+        raise Hint("Compare the two columns row by row, over all candidates and not the findings alone.")
+    return "Chosen for looking bad, they look less bad on others: that is why findings quote the others."
