@@ -87,6 +87,7 @@ table:not(.mma-nb table) { border-collapse: collapse; font-size: 0.875rem; }
 :is(td, th):not(.mma-nb *) { border: 1px solid #ccc; padding: 0.2rem 0.5rem; text-align: left; }
 details.solution, .text_cell details { border-left: 3px solid #0072b2; padding: 0.2rem 0.8rem; margin: 0.8rem 0; }
 summary { cursor: pointer; font-weight: 600; }
+.anchor-link { display: none; }
 .highlight :is(.k, .kn, .kc, .ow) { color: #00558c; font-weight: 600; }
 .highlight :is(.c, .c1, .cm) { color: #5f5f5f; }
 .highlight :is(.s, .s1, .s2, .sa, .si, .se) { color: #8a3b00; }
