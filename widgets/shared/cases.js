@@ -4,13 +4,18 @@ const KINDS = { uint8: Uint8Array, uint16: Uint16Array, int8: Int8Array, float32
 export const MEMBER = 128; // strength in 0..255 from which a case is a member; 0.5 in Python
 export const UNKNOWN_PROBABILITY = 255;
 
-/** Return the arrays of a compressed block, by name, as its sections say. */
+/** Return the arrays of a compressed block, by name, as its sections say; no more of it is unpacked than they tell of. */
 export async function unpack(block, sections) {
-  const stream = new Blob([block]).stream().pipeThrough(new DecompressionStream("deflate"));
-  const bytes = await new Response(stream).arrayBuffer();
-  return Object.fromEntries(
-    sections.map(({ name, dtype, offset, length }) => [name, new KINDS[dtype](bytes, offset, length)]),
-  );
+  const end = Math.max(0, ...sections.map(({ dtype, offset, length }) => offset + length * KINDS[dtype].BYTES_PER_ELEMENT));
+  const bytes = new Uint8Array(end);
+  const reader = new Blob([block]).stream().pipeThrough(new DecompressionStream("deflate")).getReader();
+  for (let at = 0; ; ) {
+    const { done, value } = await reader.read();
+    if (done) break;
+    bytes.set(value, at); // a RangeError where there is more
+    at += value.length;
+  }
+  return Object.fromEntries(sections.map(({ name, dtype, offset, length }) => [name, new KINDS[dtype](bytes.buffer, offset, length)]));
 }
 
 export class Cases {

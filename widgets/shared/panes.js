@@ -26,7 +26,7 @@ export function mountExplorer(el, store) {
     mountCase(read, store),
     mountTabs(side, "Details", [
       ["Metadata", (at) => mountMetadata(at, store)],
-      ["Map", (at) => mountMap(at, store)],
+      ...(store.lacks("map") ? [] : [["Map", (at) => mountMap(at, store)]]),
     ]),
     mountReader(root, store),
   ];
@@ -102,6 +102,7 @@ export function mountTested(el, store) {
     ask.disabled = name.disabled = !n || running;
     all.disabled = !store.get("filter");
     undo.disabled = !store.get("undone");
+    form.hidden = store.lacks("test");
   };
   const test = async () => {
     running = true;

@@ -65,13 +65,13 @@ async function factsOf(store, cases, position) {
 }
 
 /** Return what the report and the metadata of an answer look like. */
-function wordsOf({ report, cut, n_chars: length, spans, terms, metadata }, slice) {
+function wordsOf({ report, why, cut, n_chars: length, spans, terms, metadata }, slice) {
   const count = (status) => spans.filter((span) => span[2] === status).length;
   const marked = `Terms of the slice: ${count("affirmed")} affirmed, ${count("negated")} denied (struck), ${count("uncertain")} in doubt (dotted).`;
   const rows = metadata.map(([name, value]) => h("tr", {}, h("th", { scope: "row", dir: "auto" }, name), h("td", { dir: "auto" }, value)));
   return [
     h("h4", {}, "Report"),
-    report === null ? message("There is no report at hand: give the widget data with reports.") : null,
+    report === null ? message(why ?? "There is no report at hand: give the widget data with reports.") : null,
     report !== null && slice ? h("p", { class: "mma-quiet" }, terms ? marked : "The slice has no terms that reports could hold.") : null,
     report === null ? null : h("div", { class: "mma-report", dir: "auto" }, ...reportNodes(report, spans)),
     cut ? message(`The report is cut: ${report.length.toLocaleString("en")} of ${length.toLocaleString("en")} characters are shown.`) : null,

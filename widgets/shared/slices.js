@@ -323,6 +323,7 @@ export function mountTable(el, store, { undo = false } = {}) {
     merging.disabled = busy || marks.size < 2;
     splitting.textContent = `Split by selection (${n})`;
     splitting.disabled = busy || !some || !n;
+    merging.hidden = splitting.hidden = store.lacks("test");
     empty.hidden = shown.length > 0;
     empty.textContent = rows.length ? "The filter leaves no slice." : "The audit found no slice to show.";
     root.dataset.ready = waiting ? "0" : "1";

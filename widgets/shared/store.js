@@ -13,6 +13,7 @@ const PING_MS = 300;
  * @property {(name: string, callback: () => void) => (() => void)} on
  * @property {(content: any) => boolean} send returns false where there is no kernel any more
  * @property {(callback: (content: any, buffers: DataView[]) => void) => (() => void)} onMessage
+ * @property {string[]} [lacks] which questions nobody answers here, such as "test"
  */
 
 /** Return the host that an anywidget model is. */
@@ -113,6 +114,11 @@ export class Store {
       return () => this.listeners.get(name).delete(callback);
     });
     return () => ends.forEach((end) => end());
+  }
+
+  /** Return whether nobody answers a kind of question here; what needs it is not shown. */
+  lacks(kind) {
+    return Boolean(this.host.lacks?.includes(kind));
   }
 
   /** Set several values as one step that `undo` takes back; `words` say what was done. */

@@ -574,7 +574,7 @@ export function mountGrid(el, store, { chooser = true } = {}) {
             store.change(id ? `Slice ${id}` : "No slice", { selected_slice: id }),
           )
         : null,
-      choice("Show", view.show, Object.entries(SHOW), (show) => set(`Show ${SHOW[show]}`, { show })),
+      choice("Show", view.show, Object.entries(SHOW).filter(([show]) => !store.lacks(show)), (show) => set(`Show ${SHOW[show]}`, { show })),
       slices.length || two
         ? choice(
             "Beside",

@@ -1,0 +1,1 @@
+export function auditPlugin() { return { id: "mmaudit:audit", autoStart: true, activate() {} }; }

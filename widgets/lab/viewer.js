@@ -1,0 +1,1 @@
+export function viewerPlugin({ application, launcher }) { return { id: "mmaudit:viewer", autoStart: true, optional: [application.ILayoutRestorer, launcher.ILauncher], activate(app, r, l) { console.log("mmaudit activated", Boolean(r), Boolean(l), app.version); } }; }

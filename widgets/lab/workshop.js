@@ -1,0 +1,1 @@
+export function workshopPlugin() { return { id: "mmaudit:workshop", autoStart: true, activate() {} }; }
