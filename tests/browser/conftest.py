@@ -79,15 +79,18 @@ SETTINGS = {
 }
 START_S = 60
 OPEN_MS, RUN_MS = 60_000, 120_000
+WIDGETS = Path(__file__).parents[2] / "widgets"
+OLDER = "4.4.9"  # that of Binder's images
 
 
 class Lab:
     """A JupyterLab server that reads and writes nothing of the user's.
 
-    It keeps IPYTHONDIR, so that its kernels refuse the network as those of all notebooks under test do.
+    It keeps IPYTHONDIR, so that its kernels refuse the network as those of all notebooks under test do. Its extension is
+    that of the checkout. `other`: a folder with another JupyterLab than that of the environment, which lends it the rest.
     """
 
-    def __init__(self, base):
+    def __init__(self, base, other=None):
         self.folder = base / "notebooks"
         self.folder.mkdir()
         self.token = secrets.token_hex(16)
@@ -109,6 +112,9 @@ class Lab:
         command += ["--ServerApp.terminals_enabled=False", "--LabApp.news_url=None"]
         command += ["--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate"]
         command += ["--LabApp.expose_app_in_browser=True"]  # the tests give JupyterLab its own commands
+        command += [f"--LabApp.extra_labextensions_path={_extension_of_checkout(base)}"]
+        if other is not None:
+            own |= {"PYTHONPATH": other, "JUPYTERLAB_DIR": other / "share" / "jupyter" / "lab"}
         self.log = base / "lab.log"
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
@@ -153,6 +159,66 @@ class Lab:
     def address(self):
         """Return the address of an empty workspace, which restores nothing of an earlier one."""
         return f"http://127.0.0.1:{self.port}/lab/workspaces/t{secrets.token_hex(4)}/?token={self.token}&reset"
+
+
+def _extension_of_checkout(base):
+    """Return a folder of extensions with ours, as it is now; the environment's copy is as old as its installation."""
+    extension = base / "labextensions" / "mmaudit"
+    extension.mkdir(parents=True)
+    (extension / "static").symlink_to(WIDGETS)
+    for name in ("package.json", "install.json"):
+        (extension / name).symlink_to(WIDGETS / "lab" / name)
+    return extension.parent
+
+
+class LabPage:
+    """A page on which JupyterLab is open, driven by its own commands."""
+
+    def __init__(self, page, lab):
+        self.page, self.lab, self.folder = page, lab, lab.folder
+        self.address = lab.address()
+        self.open(self.address)
+
+    def open(self, address):
+        self.page.goto(address, wait_until="domcontentloaded")
+        self.page.wait_for_function("() => window.jupyterapp && window.jupyterapp.shell", timeout=OPEN_MS)
+        self.page.evaluate("() => jupyterapp.started.then(() => jupyterapp.restored)")
+        self.page.locator("#jupyterlab-splash").wait_for(state="detached", timeout=OPEN_MS)
+
+    def reload(self):
+        """Load the page again, as a user does: what was open is restored."""
+        self.page.wait_for_timeout(1500)  # JupyterLab saves its layout a second after it has changed
+        self.open(self.address.replace("&reset", ""))
+
+    def command(self, name, **arguments):
+        """Execute a command, and wait for its end."""
+        self.page.evaluate(
+            "([name, arguments]) => jupyterapp.commands.execute(name, arguments).then(() => null)", [name, arguments]
+        )
+
+    def start(self, name, **arguments):
+        """Execute a command that waits for the user."""
+        self.page.evaluate(
+            "([name, arguments]) => { jupyterapp.commands.execute(name, arguments); }", [name, arguments]
+        )
+
+    def kernels(self):
+        """Return how many kernels the server runs."""
+        ask = "() => jupyterapp.serviceManager.kernels.refreshRunning().then(() => [...jupyterapp.serviceManager.kernels.running()].length)"
+        return self.page.evaluate(ask)
+
+    def close_all(self):
+        """Close all tabs and dialogs, and shut all kernels down; ask nobody."""
+        self.page.evaluate(
+            """async () => {
+                for (const dialog of document.querySelectorAll('.jp-Dialog')) dialog.dispatchEvent(new KeyboardEvent('keydown', { keyCode: 27 }));
+                for (const widget of [...jupyterapp.shell.widgets('main')]) {
+                    if (widget.context) widget.context.model.dirty = false;
+                    widget.dispose();
+                }
+                await jupyterapp.serviceManager.sessions.shutdownAll();
+            }"""
+        )
 
 
 class LabNotebook:
@@ -262,6 +328,31 @@ def lab(tmp_path_factory):
     server.wait()
     yield server
     server.stop()
+
+
+@pytest.fixture(scope="session")
+def older_lab(tmp_path_factory):
+    """The oldest JupyterLab that is supported, with everything else as it is in this environment."""
+    other = tmp_path_factory.mktemp("jupyterlab")
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "install", "-q", "--no-compile", "--no-deps"]
+    subprocess.run([*pip, "--target", other, f"jupyterlab=={OLDER}"], check=True)
+    server = Lab(tmp_path_factory.mktemp("older-lab"), other)
+    server.wait()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="module", params=["lab", "older_lab"], ids=["newest", OLDER])
+def lab_page(request, browser, browser_context_args, watching):
+    """A page of each JupyterLab, for all tests of a file; each test begins without tabs and kernels."""
+    server = request.getfixturevalue(request.param)
+    context = browser.new_context(**browser_context_args, viewport={"width": 1500, "height": 1000})
+    context.set_default_timeout(OPEN_MS)
+    page = LabPage(context.new_page(), server)
+    page.watch = watching(page.page)
+    page.is_older = request.param == "older_lab"
+    yield page
+    context.close()
 
 
 @pytest.fixture(scope="session")

@@ -1,1 +1,229 @@
-export function viewerPlugin({ application, launcher }) { return { id: "mmaudit:viewer", autoStart: true, optional: [application.ILayoutRestorer, launcher.ILauncher], activate(app, r, l) { console.log("mmaudit activated", Boolean(r), Boolean(l), app.version); } }; }
+// A saved audit as a document: it opens without a kernel, and what people say of slices and images goes back into the file.
+
+import { afterPause, button, fill, h } from "../shared/dom.js";
+import { mountExplorer } from "../shared/panes.js";
+import { mountRoot } from "../shared/root.js";
+import { Store } from "../shared/store.js";
+import { icon, split, style } from "./common.js";
+import { makeComparison } from "./compare.js";
+import { UnreadableAudit, hostOfSaved, readSaved, withValues } from "./saved.js";
+
+const [FACTORY, FILE_TYPE, EXTENSION] = ["mmaudit", "mmaudit", ".mmaudit.json"];
+const SAVE_MS = 400;
+
+/** Return what a saved audit says of itself, above its slices. */
+function headOf({ summary, page, thumbnails }, trans) {
+  const { findings, warnings, quarantine } = summary;
+  const n = Object.keys(thumbnails).length;
+  const pictures = n ? trans._n("%1 small picture was saved with it: it shows a patient.", "%1 small pictures were saved with it: they show patients.", n) : trans.__("No pictures were saved with it.");
+  const list = (words, items) => (items.length ? h("details", {}, h("summary", {}, words), h("ul", {}, ...items.map((item) => h("li", { dir: "auto" }, item)))) : null);
+  return h(
+    "header",
+    { class: "mma-saved-head" },
+    h("h2", { dir: "auto" }, summary.title),
+    h("p", { class: "mma-lead", dir: "auto" }, summary.headline),
+    findings.length ? h("ol", {}, ...findings.map(({ sentence }) => h("li", { dir: "auto" }, sentence))) : null,
+    h("p", { class: "mma-quiet", dir: "auto" }, summary.detectable_sentence),
+    list(trans._n("%1 warning", "%1 warnings", warnings.length), warnings),
+    quarantine.length ? h("p", { class: "mma-quiet" }, trans._n("%1 image could not be read.", "%1 images could not be read.", quarantine.length)) : null,
+    page.cases ? null : h("p", { class: "mma-message" }, trans.__("The file holds the slices, but no cases: there are too many. Open it in a notebook to see them.")),
+    h("p", { class: "mma-quiet" }, trans.__("Made with mmaudit %1. Not for clinical use.", summary.mmaudit_version), " ", pictures, " ", trans.__("Reports and whole images are with the data.")),
+  );
+}
+
+/** Return the class of the widget in the document's tab. */
+function makeView({ widgets }, trans) {
+  return class AuditView extends widgets.Widget {
+    constructor(context) {
+      super();
+      this.context = context;
+      this.id = `mmaudit-view-${Math.random().toString(36).slice(2)}`;
+      this.addClass("mma-saved");
+      this.node.tabIndex = -1;
+      this.node.dataset.ready = "0";
+      this.saving = afterPause(() => this.isDisposed || context.save(), SAVE_MS);
+      void context.ready.then(() => {
+        if (this.isDisposed) return;
+        void this.draw();
+        context.model.contentChanged.connect(this.draw, this);
+      });
+    }
+
+    /** Show the file anew, unless it is as this view has written it. */
+    async draw() {
+      const content = this.context.model.toString();
+      if (content === this.content) return;
+      this.content = content;
+      this.node.dataset.ready = "0";
+      let document = null;
+      let problem = "";
+      try {
+        [document] = await Promise.all([readSaved(content), style()]);
+      } catch (error) {
+        await style();
+        problem = error instanceof UnreadableAudit ? error.message : trans.__("This file cannot be shown (%1). Save the audit again.", error.name);
+      }
+      if (this.isDisposed || content !== this.content) return; // the file has changed meanwhile
+      this.end();
+      if (problem) this.refuse(problem);
+      else this.show(document);
+      this.node.dataset.ready = "1";
+    }
+
+    refuse(problem) {
+      const open = button(trans.__("Open as text"), () => this.asText());
+      const root = h("section", { class: "mma-root mma-saved-refused", role: "alert" }, h("h2", {}, trans.__("This audit cannot be shown")), h("p", { class: "mma-message", "data-kind": "error", dir: "auto" }, problem), open);
+      this.node.append(root);
+      this.ends = [() => root.remove()];
+    }
+
+    show(document) {
+      const host = hostOfSaved(document, (changed) => this.write(changed));
+      const store = new Store(host, { filters: [] });
+      this.store = store;
+      this.document = document;
+      store.readNotes();
+      const told = h("p", { class: "mma-message", "data-kind": "error", role: "alert", hidden: true });
+      this.told = told;
+      const end = mountRoot(
+        this.node,
+        store,
+        (el) => {
+          el.append(headOf(document, trans), told);
+          return mountExplorer(el, store);
+        },
+        trans.__("Saved audit"),
+      );
+      this.ends = [end, () => store.dispose()];
+    }
+
+    /** Put what has changed into the file, and nothing else. */
+    write(changed) {
+      this.content = withValues(this.content, changed);
+      this.context.model.fromString(this.content);
+      const isLocked = this.context.contentsModel?.writable === false;
+      this.told.hidden = !isLocked;
+      if (isLocked) fill(this.told, trans.__("The file is read-only: verdicts are shown, but not saved. Save it under another name."));
+      else this.saving();
+    }
+
+    end() {
+      this.ends?.forEach((end) => end());
+      [this.ends, this.store, this.document] = [null, null, null];
+    }
+
+    dispose() {
+      if (this.isDisposed) return;
+      this.saving.cancel();
+      this.end();
+      super.dispose();
+    }
+
+    onActivateRequest() {
+      const first = this.node.querySelector('tr[tabindex="0"]') ?? this.node;
+      if (!this.node.contains(globalThis.document.activeElement)) first.focus({ preventScroll: true });
+    }
+  };
+}
+
+/** Return the plugin that shows saved audits, one by one and two beside each other. */
+export function viewerPlugin(jupyter) {
+  const { application, apputils, docmanager, docregistry, filebrowser, translation } = jupyter;
+  return {
+    id: "mmaudit:viewer",
+    description: "Shows saved audits (*.mmaudit.json) without a kernel, and compares two.",
+    autoStart: true,
+    requires: [docmanager.IDocumentManager],
+    optional: [application.ILayoutRestorer, apputils.ICommandPalette, translation.ITranslator, filebrowser.IFileBrowserFactory],
+    activate(app, documents, restorer, palette, translator, browsers) {
+      const trans = (translator ?? translation.nullTranslator).load("mmaudit");
+      const View = makeView(jupyter, trans);
+      const tracker = new apputils.WidgetTracker({ namespace: "mmaudit" });
+
+      app.docRegistry.addFileType({
+        name: FILE_TYPE,
+        displayName: trans.__("Saved audit"),
+        extensions: [EXTENSION],
+        mimeTypes: ["application/json"],
+        contentType: "file",
+        fileFormat: "text",
+        icon: icon(jupyter, "audit"),
+      });
+      class Factory extends docregistry.ABCWidgetFactory {
+        createNewWidget(context) {
+          const content = new View(context);
+          content.asText = () => void documents.openOrReveal(context.path, "Editor");
+          const widget = new docregistry.DocumentWidget({ context, content });
+          widget.title.icon = icon(jupyter, "audit");
+          const compare = () => app.commands.execute("mmaudit:compare", { left: context.path });
+          widget.toolbar.addItem("compare", new apputils.ToolbarButton({ label: trans.__("Compare with …"), tooltip: trans.__("Compare with another saved audit"), onClick: compare }));
+          const open = () => app.commands.execute("mmaudit:explore", { path: context.path });
+          widget.toolbar.addItem("notebook", new apputils.ToolbarButton({ label: trans.__("Open in a notebook"), tooltip: trans.__("Explore it with a kernel"), onClick: open }));
+          return widget;
+        }
+      }
+      const factory = new Factory({ name: FACTORY, label: trans.__("Saved audit"), modelName: "text", fileTypes: [FILE_TYPE, "json"], defaultFor: [FILE_TYPE] });
+      factory.widgetCreated.connect((_, widget) => {
+        void tracker.add(widget);
+        widget.context.pathChanged.connect(() => tracker.save(widget));
+      });
+      app.docRegistry.addWidgetFactory(factory);
+      void restorer?.restore(tracker, { command: "docmanager:open", args: ({ context }) => ({ path: context.path, factory: FACTORY }), name: ({ context }) => context.path });
+
+      /** Ask for a saved audit; resolves to its path, or null. */
+      const choose = async (title) => {
+        const filter = (item) => (item.type === "directory" || item.name.endsWith(EXTENSION) ? { score: 1 } : null);
+        const { value } = await filebrowser.FileDialog.getOpenFiles({ manager: documents, title, filter, translator: translator ?? undefined });
+        const file = value?.find(({ type }) => type !== "directory");
+        return file?.path ?? null;
+      };
+      const current = () => tracker.currentWidget?.context.path;
+      const selected = () => [...(browsers?.tracker.currentWidget?.selectedItems() ?? [])].filter(({ name }) => name.endsWith(EXTENSION)).map(({ path }) => path);
+
+      const Comparison = makeComparison(jupyter, trans, { contents: app.serviceManager.contents, open: (path) => documents.openOrReveal(path, FACTORY), storeOf: (path) => tracker.find(({ context }) => context.path === path)?.content.store });
+      const comparisons = new apputils.WidgetTracker({ namespace: "mmaudit-compare" });
+      app.commands.addCommand("mmaudit:compare", {
+        label: ({ isContext }) => (isContext ? trans.__("Compare Audits") : trans.__("Compare Two Audits…")),
+        caption: trans.__("Show the slices of two saved audits beside each other"),
+        icon: icon(jupyter, "audit"),
+        isVisible: ({ isContext }) => !isContext || selected().length > 0,
+        async execute({ left, right, isContext }) {
+          const given = isContext ? selected() : [];
+          const one = left ?? given[0] ?? current() ?? (await choose(trans.__("Choose the first audit")));
+          const other = one && (right ?? given[1] ?? (await choose(trans.__("Compare %1 with", split(one).name))));
+          if (!other) return;
+          const id = `mmaudit-compare-${one}|${other}`;
+          const open = comparisons.find((widget) => widget.id === id);
+          const widget = open ?? new apputils.MainAreaWidget({ content: new Comparison(one, other) });
+          if (!open) {
+            Object.assign(widget, { id });
+            Object.assign(widget.title, { label: trans.__("%1 and %2", split(one).name, split(other).name), closable: true, icon: icon(jupyter, "audit") });
+            app.shell.add(widget, "main");
+            await comparisons.add(widget);
+          }
+          app.shell.activateById(id);
+        },
+      });
+      void restorer?.restore(comparisons, { command: "mmaudit:compare", args: ({ content }) => ({ left: content.left, right: content.right }), name: ({ id }) => id });
+
+      app.commands.addCommand("mmaudit:open", {
+        label: trans.__("Open a Saved Audit…"),
+        icon: icon(jupyter, "audit"),
+        async execute({ path }) {
+          const chosen = path ?? (await choose(trans.__("Choose a saved audit")));
+          if (chosen) documents.openOrReveal(chosen, FACTORY);
+        },
+      });
+      app.commands.addCommand("mmaudit:explore", {
+        label: trans.__("Explore the Saved Audit in a Notebook"),
+        isEnabled: ({ path }) => Boolean(path ?? current()),
+        async execute({ path }) {
+          const { exploreInNotebook } = await import("./audit.js");
+          await exploreInNotebook(jupyter, app, documents, path ?? current(), trans);
+        },
+      });
+      for (const command of ["mmaudit:open", "mmaudit:compare", "mmaudit:explore"]) palette?.addItem({ command, category: "mmaudit" });
+      app.contextMenu.addItem({ command: "mmaudit:compare", args: { isContext: true }, selector: `.jp-DirListing-item[data-file-type="${FILE_TYPE}"]`, rank: 4 });
+    },
+  };
+}

@@ -9,12 +9,12 @@ export async function unpack(block, sections) {
   const end = Math.max(0, ...sections.map(({ dtype, offset, length }) => offset + length * KINDS[dtype].BYTES_PER_ELEMENT));
   const bytes = new Uint8Array(end);
   const reader = new Blob([block]).stream().pipeThrough(new DecompressionStream("deflate")).getReader();
-  for (let at = 0; ; ) {
-    const { done, value } = await reader.read();
-    if (done) break;
+  let at = 0;
+  for (let { done, value } = await reader.read(); !done; { done, value } = await reader.read()) {
     bytes.set(value, at); // a RangeError where there is more
     at += value.length;
   }
+  if (at < end) throw new RangeError("a block is cut");
   return Object.fromEntries(sections.map(({ name, dtype, offset, length }) => [name, new KINDS[dtype](bytes.buffer, offset, length)]));
 }
 

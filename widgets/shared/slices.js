@@ -41,7 +41,7 @@ export function sliceOrder(rows, table, { names, hidden }) {
 }
 
 /** Return a bar from zero to the gap with its interval, for table.css to draw; all rows have one scale. */
-function gapBar({ gap, ci_low, ci_high }, rows) {
+export function gapBar({ gap, ci_low, ci_high }, rows) {
   const all = rows.flatMap((row) => [row.gap, row.ci_low, row.ci_high]);
   const [low, high] = [Math.min(0, ...all), Math.max(0.1, ...all)];
   const places = { zero: 0, gap: gap ?? 0, low: ci_low ?? gap ?? 0, high: ci_high ?? gap ?? 0 };
@@ -62,7 +62,7 @@ const cardPart = ({ name, text, holds, standing, numbers }) => [
 ];
 const cardTerm = ({ text, tags, words }) => [h("bdi", {}, text), tags.length ? ` [${tags.join("; ")}], ` : ", ", words];
 
-const cardContent = (card) => [
+export const cardContent = (card) => [
   h("p", { class: "mma-lead", dir: "auto" }, card.sentence),
   h("p", {}, h("strong", {}, card.verdict), card.reason && `: ${card.reason}`),
   h("dl", {}, ...card.facts.map(([name, text]) => h("div", {}, h("dt", {}, name), h("dd", { dir: "auto" }, text)))),
@@ -186,7 +186,7 @@ export function mountTable(el, store, { undo = false } = {}) {
     };
     const said = [own, words.said, share && `overlap ${share}`, code && `verdict ${code}`, marks.has(id) && "marked", isHidden && "hidden"];
     const cells = [
-      [small(isOpen ? "▾" : "▸", "card", () => toggle(id), isOpen), small(marks.has(id) ? "☑" : "☐", "mark", () => mark(id), marks.has(id))],
+      [small(isOpen ? "▾" : "▸", "card", () => toggle(id), isOpen), store.lacks("test") ? null : small(marks.has(id) ? "☑" : "☐", "mark", () => mark(id), marks.has(id))].filter(Boolean),
       [
         h("span", { class: "mma-name", dir: "auto", ondblclick: () => rename(id) }, own), " ",
         ...[words.about, words.standing, words.origin].filter(Boolean).map((word) => h("span", { class: "mma-chip" }, word)),
