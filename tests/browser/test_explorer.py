@@ -26,7 +26,7 @@ def pure(page, name, expression, *given):
 @pytest.fixture
 def explorer(mount, small_audit):
     """Return a function that shows an explorer of the small audit, or of another widget, with all in its place."""
-    small_audit.user_verdicts = {}
+    small_audit.user_verdicts, small_audit.user_edits = {}, {}
 
     def show(factory=lambda: mma.widgets.SliceExplorer(small_audit), **how):
         mounted = mount(factory, **how)
@@ -484,12 +484,20 @@ class TestOtherData:
         mounted.view.get_by_label("Value", exact=True).select_option("missing")
 
     def test_a_loaded_result_without_data(self, mount, small_audit, tmp_path):
-        loaded = mma.load_result(small_audit.save(tmp_path / "x.mmaudit.json"))
+        loaded = mma.load_result(small_audit.save(tmp_path / "x.mmaudit.json", metadata=False))
         mounted = mount(lambda: mma.widgets.SliceExplorer(loaded))
         expect(mounted.view.get_by_text("There is no metadata to show.")).to_be_visible()
         mounted.view.get_by_role("tab", name="Map").click()
         expect(mounted.view.get_by_text("There is no map without the data.")).to_be_visible()
         expect(mounted.view.get_by_label("Search in the reports")).to_be_hidden()
+
+    def test_a_loaded_result_shows_the_metadata_that_were_saved(self, mount, small_audit, tmp_path):
+        loaded = mma.load_result(small_audit.save(tmp_path / "x.mmaudit.json"))
+        mounted = mount(lambda: mma.widgets.SliceExplorer(loaded))
+        columns = mounted.view.locator(".mma-metadata-column")
+        expect(columns).to_have_count(small_audit._data.metadata.shape[1])
+        for name in small_audit._data.metadata:
+            expect(mounted.view.get_by_role("group", name=name, exact=True)).to_be_visible()
 
     def test_the_map_can_be_cancelled_and_asked_again(self, mount, small_audit, monkeypatch):
         made, waiting = _columns.places, threading.Event()

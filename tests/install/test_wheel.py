@@ -5,7 +5,9 @@ these tests need a package index.
 """
 
 import functools
+import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -13,6 +15,8 @@ import zipfile
 from pathlib import Path
 
 import pytest
+
+import mmaudit
 
 ROOT = Path(__file__).parents[2]
 SUPPORTED = [(3, 10), (3, 11), (3, 12), (3, 13)]
@@ -100,9 +104,44 @@ def test_the_wheel_holds_the_licence_and_nothing_else_of_the_repository(wheel):
     names = names_in(wheel)
     assert [name for name in names if name.endswith(".dist-info/licenses/LICENSE")]
     tops = {name.partition("/")[0] for name in names}
-    assert len(tops) == 2
+    assert len(tops) == 3  # the package, what is known of it, and the extension of JupyterLab
     assert "mmaudit" in tops
+    data = [name.partition(".data/")[2] for name in names if ".data/" in name]
+    assert {name.startswith("data/share/jupyter/labextensions/mmaudit/") for name in data} == {True}
     assert not [name for name in names if "tests" in name.split("/") or "__pycache__" in name or ".ipynb_c" in name]
+
+
+def test_the_extension_is_the_browser_code_and_has_the_version_of_the_package(wheel):
+    widgets = ROOT / "widgets"
+    package = json.loads((widgets / "lab" / "package.json").read_text("utf-8"))
+    assert package["version"] == mmaudit.__version__
+    loaded = widgets.joinpath(package["jupyterlab"]["_build"]["load"].removeprefix("static/"))
+    assert loaded.is_file()
+    with zipfile.ZipFile(wheel) as archive:
+        inside = {name.partition("labextensions/mmaudit/")[2]: name for name in archive.namelist() if ".data/" in name}
+        for path in (path for path in widgets.rglob("*") if path.is_file()):
+            packed = archive.read(inside[f"static/{path.relative_to(widgets).as_posix()}"])
+            assert packed == path.read_bytes(), path
+        assert {"package.json", "install.json"} <= set(inside)
+
+
+def test_the_extension_costs_no_more_than_150_kb_of_the_wheel(wheel):
+    with zipfile.ZipFile(wheel) as archive:
+        new = [i for i in archive.infolist() if "labextensions" in i.filename or "/_browser/lab/" in i.filename]
+        new += [i for i in archive.infolist() if i.filename.startswith("mmaudit/lab/")]
+    assert len(new) > 20
+    assert 10_000 < sum(i.compress_size for i in new) <= 150_000
+
+
+def test_jupyterlab_finds_the_extension_after_pip_install(installed):
+    """JupyterLab of this environment is told to look for extensions in the other one."""
+    share = installed.parent / "share" / "jupyter"
+    own = {"JUPYTER_PATH": str(share), "JUPYTER_PREFER_ENV_PATH": "0"}
+    command = [sys.executable, "-m", "jupyter", "labextension", "list"]
+    done = subprocess.run(command, env=os.environ | own, capture_output=True, text=True)
+    lines = re.sub(r"\x1b\[\d+m", "", done.stdout + done.stderr).splitlines()
+    (place,) = [k for k, line in enumerate(lines) if line.strip() == str(share / "labextensions")]
+    assert [line for line in lines[place:] if line.split()[:4] == ["mmaudit", f"v{mmaudit.__version__}", "enabled", "OK"]]
 
 
 def test_the_wheel_requires_no_extra(wheel):

@@ -1,9 +1,9 @@
 // What the plugins share: icons, style, where files lie, and the words of an error.
 
-const SHEETS = ["theme.css", "table.css", "grid.css", "viewer.css", "explorer.css", "lab/lab.css"];
+const SHEETS = ["theme.css", "table.css", "grid.css", "viewer.css", "explorer.css", "lab/lab.css", "lab/dialog.css"];
 export const CATEGORY = "mmaudit";
 
-const frame = (inside) => `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 24 24" width="16"><g class="jp-icon3" fill="none" stroke="#616161" stroke-width="1.6" stroke-linecap="round">${inside}</g></svg>`;
+const frame = (inside) => `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 24 24" width="16" fill="none"><g class="jp-icon3" stroke="#616161" stroke-width="1.6" stroke-linecap="round">${inside}</g></svg>`;
 const ICONS = {
   // A film of the chest under a magnifying glass; the same with a plus; a book.
   audit: frame('<rect x="3" y="3" width="12" height="14" rx="1.5"/><path d="M9 6v8M6.2 8.2c1.6-.9 4-.9 5.6 0M6.2 11c1.6-.9 4-.9 5.6 0"/><circle cx="15.5" cy="15.5" r="3.8"/><path d="M18.4 18.4 21.5 21.5"/>'),

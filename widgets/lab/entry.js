@@ -11,6 +11,7 @@
     docregistry: "@jupyterlab/docregistry",
     filebrowser: "@jupyterlab/filebrowser",
     launcher: "@jupyterlab/launcher",
+    services: "@jupyterlab/services",
     translation: "@jupyterlab/translation",
     ui: "@jupyterlab/ui-components",
     widgets: "@lumino/widgets",
