@@ -68,7 +68,7 @@ MOST_VERDICTS = 20_000  # of samples with a doubtful label or a wrong answer, th
 REPEATS = 0.5  # share of its errors in slices above, from which a finding says the same in other words
 TARGETS_SAID = 6  # in one sentence; tables have them all
 USER_VERDICTS = {"accept": "accept", "reject": "reject", "radiologist": "needs a radiologist"}  # codes, and their words
-MOST_OF_A_NOTE = 10_000  # characters
+MOST_OF_A_NOTE, MOST_OF_A_NAME = 10_000, 200  # characters
 
 
 class AuditResult:
@@ -108,6 +108,10 @@ class AuditResult:
     user_verdicts : dict
         What you said in a widget: {"slices": {slice_id: {"verdict": ..., "note": ...}}, "samples": {sample id: the
         same}}. `verdicts` shows it as a frame.
+    user_edits : dict
+        What you called slices in a widget, and which you hid: {"names": {slice_id: name of at most 200 characters},
+        "hidden": [slice_id, ...]}. Groups that were tested by hand are not in it, and a slice that is hidden only
+        behind such a group is not either.
     """
 
     def __init__(
@@ -126,6 +130,7 @@ class AuditResult:
         explanations: Mapping[str, dict] | None = None,
         verdicts: Mapping[str, pd.DataFrame] | None = None,
         user_verdicts: Mapping[str, Mapping[Any, Mapping[str, str]]] | None = None,
+        user_edits: Mapping[str, Any] | None = None,
         thumbnails: Sequence[bytes | None] | None = None,
         images: Any = None,  # what was read of them, for audits of the same data
         repeat: Callable[[AuditData, int], AuditResult] | None = None,
@@ -139,6 +144,7 @@ class AuditResult:
         self.explanations = dict(explanations or {})
         self._verdicts = dict(verdicts or {})
         self.user_verdicts = {"slices": {}, "samples": {}, **(user_verdicts or {})}
+        self.user_edits = {"names": {}, "hidden": [], **(user_edits or {})}
         self.detectable = detectable
         self.quarantine = quarantine
         self.data_summary = dict(data_summary)
@@ -148,6 +154,7 @@ class AuditResult:
         self._repeat = repeat
         self._data = data
         self._images = images
+        self._saved_columns: list[Any] = []  # metadata in bins, of a result without data; see widgets/_saved.py
         self._tested: Any = None  # groups that were tested in its widgets; see widgets/_hypotheses.py
 
     def __getstate__(self) -> dict[str, Any]:
@@ -327,12 +334,13 @@ class AuditResult:
     ) -> SliceExplorer:
         """Return a widget of the slices, their images and reports, the metadata and a map, linked.
 
-        Verdicts that you give in it are kept in this result.
+        Verdicts that you give in it, names that you give to slices and which you hide are kept in this result.
 
         Parameters
         ----------
         data : AuditData or None
-            What was audited. None: what this result holds; a loaded one holds nothing, and shows no images then.
+            What was audited. None: what this result holds; a loaded one holds nothing, and shows no images then, and
+            of the metadata what was saved.
         other, names, coordinates
             A second model, what the models are called, and where cases lie on the map: see
             `mmaudit.widgets.SliceExplorer`.
@@ -676,7 +684,7 @@ class AuditResult:
         """
         return compare(self, other, data=data, random_state=random_state)
 
-    def save(self, path: str | Path, *, thumbnails: bool = False) -> Path:
+    def save(self, path: str | Path, *, thumbnails: bool = False, metadata: bool = True) -> Path:
         """Write the result as JSON, which `load_result` reads; a large membership goes to a parquet file beside it.
 
         Parameters
@@ -685,6 +693,10 @@ class AuditResult:
             Such as "x.mmaudit.json".
         thumbnails : bool
             Whether to save pictures of members too. They are pictures of patients: only on purpose.
+        metadata : bool
+            Whether to save the first 500 metadata columns, in at most 12 bins or 30 categories each. A
+            category that fewer than five patients have is saved as "other", and a bin that fewer than five patients
+            are in is joined with its neighbour. What bin or category each sample is in is saved beside its id.
 
         Returns
         -------
@@ -699,15 +711,19 @@ class AuditResult:
         -----
         Written to temporary names first: if anything fails, an earlier file of that name is as it was. Sample ids are
         saved as text.
+
+        The file also holds, under "page", what a page shows of the audit without a kernel: rows, cards, and, of up to
+        100,000 samples, labels, predictions, members and metadata. `load_result` reads only the metadata of it.
         """
         path = Path(path)
         if not path.parent.is_dir():
             raise InputError("path", "a path in an existing folder", "one in none", "Make the folder first.")
         large = self.membership.size > INLINE_CELLS
-        self._save(path, path.name.removesuffix(".json") + ".parquet" if large else None, thumbnails)
+        name = path.name.removesuffix(".json") + ".parquet" if large else None
+        self._save(path, name, thumbnails=thumbnails, metadata=metadata)
         return path
 
-    def to_folder(self, out: str | Path, *, overwrite: bool = False) -> Path:
+    def to_folder(self, out: str | Path, *, overwrite: bool = False, metadata: bool = True) -> Path:
         """Write candidates.csv, findings.csv, membership.parquet, result.json, rules.json and report.html to a folder.
 
         And verdicts.csv where you gave any, with the ids of samples that you gave one on. All are written to a
@@ -719,6 +735,8 @@ class AuditResult:
             A folder that does not exist or is empty.
         overwrite : bool
             Whether files of an earlier audit in `out` may be replaced.
+        metadata : bool
+            Whether result.json holds the metadata in bins and categories; see `save`.
 
         Raises
         ------
@@ -735,7 +753,7 @@ class AuditResult:
             _for_spreadsheets(self.findings).to_csv(staging / "findings.csv", index=False)
             if len(self.verdicts):
                 _for_spreadsheets(self.verdicts, self.verdicts.columns).to_csv(staging / "verdicts.csv", index=False)
-            self._save(staging / "result.json", "membership.parquet", thumbnails=False)
+            self._save(staging / "result.json", "membership.parquet", thumbnails=False, metadata=metadata)
             self.save_rules(staging / "rules.json")
             self.to_html(staging / "report.html")
             if existed:
@@ -851,20 +869,24 @@ class AuditResult:
         own = {str(i): i for i in self.samples.index}
         return [own[i] for i in dict.fromkeys([*members.get("typical", []), *pairs]) if i in own]
 
-    def _save(self, path: Path, membership_name: str | None, thumbnails: bool) -> None:
+    def _save(self, path: Path, membership_name: str | None, *, thumbnails: bool, metadata: bool) -> None:
+        from mmaudit.widgets._saved import page_of
+
         table = self.samples.join(self.membership)
         table.index = table.index.astype(str)
         table.index.name = "sample_id"
         table = table.reset_index()
+        summary = self.summary(thumbnails=False)
         document = {
             "schema": SCHEMA,
             "kind": "mmaudit.AuditResult",
-            "summary": self.summary(thumbnails=False),
+            "summary": summary,
             "candidates": self.candidates.to_dict("records"),
             "candidate_columns": self.candidates.columns.tolist(),
             "rules": self.rules,
             "verdicts": {name: _doubtful(frame) for name, frame in self._verdicts.items()},
             "user_verdicts": self.user_verdicts,
+            "user_edits": self.user_edits,
             "thumbnails": {str(k): base64.b64encode(v).decode() for k, v in self._thumbnails.items()}
             if thumbnails
             else {},
@@ -873,7 +895,8 @@ class AuditResult:
             document["samples"] = table.to_dict("list")
         else:
             document["membership_file"] = membership_name
-        text = json.dumps(_plain(document), allow_nan=False, ensure_ascii=False)
+        document = _plain(document) | {"page": page_of(self, summary=summary, metadata=metadata)}
+        text = json.dumps(document, allow_nan=False, ensure_ascii=False)
         with contextlib.ExitStack() as written:  # both files take their names only when both are whole
             if membership_name is not None:
                 partial = written.enter_context(_replacing(path.with_name(membership_name)))
@@ -964,7 +987,8 @@ def load_result(path: str | Path) -> AuditResult:
 
     Notes
     -----
-    Sample ids are text in the loaded result, whatever they were before.
+    Sample ids are text in the loaded result, whatever they were before. Metadata that were saved are shown by
+    `explore()`, and saved again.
     """
     path = Path(path)
     if not path.is_file():
@@ -997,6 +1021,7 @@ def load_result(path: str | Path) -> AuditResult:
             explanations={s["slice_id"]: s["explanation"] for s in summary["candidates"] if s.get("explanation")},
             verdicts={name: _verdicts_of(kept) for name, kept in document.get("verdicts", {}).items()},
             user_verdicts=_checked_verdicts(document.get("user_verdicts", {}), slices=ids, samples=table.index),
+            user_edits=_checked_edits(document.get("user_edits", {}), ids),
             detectable=pd.DataFrame(summary["detectable"], columns=list(DETECTABLE_COLUMNS)).astype(
                 {"n_patients": np.int64, "share": np.float64, "gap": np.float64}
             ),
@@ -1018,6 +1043,10 @@ def load_result(path: str | Path) -> AuditResult:
         if not truths.isin((-1, 0, 1) if may_be_unknown else (0, 1)).all(axis=None):
             raise ValueError
         result.summary()  # what is missing is missed here, not when it is to be shown
+        if "page" in document:
+            from mmaudit.widgets._saved import columns_of
+
+            result._saved_columns = columns_of(document["page"], result)
     except InputError:
         raise
     except (ValueError, KeyError, TypeError, AttributeError, OSError, RecursionError) as error:
@@ -1105,6 +1134,17 @@ def _checked_verdicts(given: Any, **known: Iterable[str]) -> dict[str, dict[str,
                 raise ValueError
             checked[part][key] = {"verdict": verdict, "note": note}
     return checked
+
+
+def _checked_edits(given: Any, slices: Iterable[str]) -> dict[str, Any]:
+    """Return the user's names and hidden slices of a saved result; what no widget can have written is a ValueError."""
+    if not set(given) <= {"names", "hidden"}:
+        raise ValueError
+    names, hidden, there = dict(given.get("names", {})), given.get("hidden", []), set(slices)
+    named = all(isinstance(name, str) and 0 < len(name) <= MOST_OF_A_NAME for name in names.values())
+    if not named or not isinstance(hidden, list) or len(set(hidden)) < len(hidden) or not {*names, *hidden} <= there:
+        raise ValueError
+    return {"names": names, "hidden": hidden}
 
 
 def _plain(value: Any) -> Any:

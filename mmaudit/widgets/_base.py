@@ -139,7 +139,7 @@ class AuditWidget(anywidget.AnyWidget):
         names: Sequence[str] = ("model", "other model"),
         **traits: Any,
     ) -> None:
-        from mmaudit.widgets._rows import first_cards, rows
+        from mmaudit.widgets._rows import CARDS_AT_ONCE, audited, cards, rows
 
         self.cases = Cases(result, data, other=other, names=names)
         self.lock = threading.RLock()
@@ -148,10 +148,13 @@ class AuditWidget(anywidget.AnyWidget):
         self._syncing = False
         if result is not None:  # in the first message, or a page is told first that there are no slices
             shown = tested_of(result).result
-            own, cards = with_tested(self.cases, rows(self), first_cards(self))
-            traits = {"_rows": own, "_cards": cards, **traits}
+            summary, slices = audited(self)
+            first = cards(summary, slices, most=CARDS_AT_ONCE)
+            own, first = with_tested(self.cases, rows(slices, self.cases), first)
+            traits = {"_rows": own, "_cards": first, **traits}
         super().__init__(**traits)
         if result is not None:
+            self._read_edits(result)
             self._read_verdicts(result)
             if tested_of(result).result is not shown:  # a test has ended meanwhile
                 show(self)
@@ -297,6 +300,43 @@ class AuditWidget(anywidget.AnyWidget):
         from mmaudit.widgets._rows import checked_edits
 
         return checked_edits(proposal["value"], [row["id"] for row in self._rows])
+
+    @traitlets.observe("_edits")
+    def _keep_edits(self, _change: Any = None) -> None:
+        """Keep names and what is hidden in the result, and tell its other widgets.
+
+        Groups made by hand are not saved. Nor is it kept that a slice is hidden behind such a group, or the next
+        reader of the file would find neither.
+        """
+        result = self.result
+        if result is None or self not in _of_result.get(result, ()):
+            return
+        before = result.user_edits.get("hidden", [])
+        behind = self._behind_groups()
+        kept = {
+            "names": {key: name for key, name in self._edits["names"].items() if key in result.membership},
+            "hidden": [
+                key
+                for key in self._edits["hidden"]
+                if key in result.membership and (key in before or key not in behind)
+            ],
+        }
+        if kept != result.user_edits:
+            result.user_edits = kept
+            for other in self.others():
+                other._read_edits(result)
+
+    def _read_edits(self, result: AuditResult) -> None:
+        """Show the names that the result holds and hide what it hides, beside what this widget alone named and hid."""
+        names, hidden = result.user_edits.get("names", {}), result.user_edits.get("hidden", [])
+        behind = self._behind_groups()
+        own = {key: name for key, name in self._edits["names"].items() if key not in result.membership}
+        alone = [key for key in self._edits["hidden"] if key not in result.membership or key in behind]
+        self._edits = {"names": {**own, **names}, "hidden": list(dict.fromkeys([*alone, *hidden]))}
+
+    def _behind_groups(self) -> set[str]:
+        """Return the slices that groups made by hand were merged or split from."""
+        return {parent for made in self.tested.made for parent in made.parents}
 
     @traitlets.validate("_grid")
     def _check_grid(self, proposal: Any) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,7 +20,7 @@ from mmaudit.data import AuditData
 if TYPE_CHECKING:
     from mmaudit.result import AuditResult
 
-__all__ = ["Cases", "as_strength", "pack"]
+__all__ = ["Cases", "as_strength", "layout", "pack"]
 
 MEMBER = 128  # strength in 0..255 from which a case is a member of a slice
 UNKNOWN_PROBABILITY = 255
@@ -209,8 +209,14 @@ class Cases:
             frame = frame.join(metadata.set_axis(frame.index)[[c for c in metadata if c not in frame]])
         return frame
 
-    def start(self) -> tuple[dict[str, Any], list[bytes]]:
-        """Return what the page is told first, and the block of arrays that goes with it."""
+    def arrays(self, slices: Iterable[str]) -> dict[str, np.ndarray]:
+        """Return what the page knows of every case: by name, arrays of shape (n,), int8 or uint8.
+
+        Parameters
+        ----------
+        slices : iterable of slice_id
+            Whose members are among them.
+        """
         arrays: dict[str, np.ndarray] = {}
         for t in range(len(self.targets)):
             arrays[f"truth:{t}"] = self._truth[t]
@@ -219,9 +225,12 @@ class Cases:
                 arrays[f"wrong:{t}:{m}"] = self._wrong[t][m]
         if self.result is not None:
             arrays["confirmation"] = (self.result.samples["part"] == "confirmation").to_numpy(np.uint8)
-            for slice_id in self.result.membership.columns[:FIRST_SLICES]:
-                arrays[f"member:{slice_id}"] = self.strength(slice_id)
-        sections, block = pack(arrays)
+        return arrays | {f"member:{slice_id}": self.strength(slice_id) for slice_id in slices}
+
+    def start(self) -> tuple[dict[str, Any], list[bytes]]:
+        """Return what the page is told first, and the block of arrays that goes with it."""
+        first = () if self.result is None else self.result.membership.columns[:FIRST_SLICES]
+        sections, block = pack(self.arrays(first))
         content = {
             "n": self.n,
             "targets": self.targets,
@@ -248,12 +257,18 @@ def _as_bytes(probability: np.ndarray) -> np.ndarray:
 def pack(arrays: Mapping[str, np.ndarray]) -> tuple[list[dict[str, Any]], bytes]:
     """Return where each array lies, and all of them as one compressed block; `unpack` of cases.js reads it.
 
-    Wider types come first, so that each begins at a multiple of its size. Compression is zlib's quickest.
+    Compression is zlib's quickest.
     """
-    sections, parts, offset = [], [], 0
+    sections = layout(arrays)
+    parts = (arrays[section["name"]] for section in sections)
+    raw = b"".join(np.ascontiguousarray(part, dtype=part.dtype.newbyteorder("<")).tobytes() for part in parts)
+    return sections, zlib.compress(raw, 1)
+
+
+def layout(arrays: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
+    """Return where each array lies in a block: wider types first, so that each begins at a multiple of its size."""
+    sections, offset = [], 0
     for name, array in sorted(arrays.items(), key=lambda item: -item[1].itemsize):
-        raw = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<")).tobytes()
         sections.append({"name": name, "dtype": array.dtype.name, "offset": offset, "length": len(array)})
-        parts.append(raw)
-        offset += len(raw)
-    return sections, zlib.compress(b"".join(parts), 1)
+        offset += array.nbytes
+    return sections

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Container, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -18,11 +18,22 @@ if TYPE_CHECKING:
     from mmaudit.data import AuditData
     from mmaudit.widgets._base import Answer, AuditWidget, Job
 
-__all__ = ["binned", "check_coordinates", "columns", "place", "places"]
+__all__ = [
+    "Column",
+    "binned",
+    "binned_for_others",
+    "check_coordinates",
+    "codes_of",
+    "columns",
+    "place",
+    "places",
+    "told_of",
+]
 
 MISSING = 255  # code of a case without a value
 MOST_CATEGORIES = 30
 MOST_BINS = 12
+LEAST_PATIENTS = 5  # whom a value has that leaves the user's machine in a file
 OTHER = "other"
 FIT_ON = 10_000  # cases that the axes of the map are learned from
 REPORTS_AT_ONCE = 2_000
@@ -30,10 +41,29 @@ WORD_BUCKETS = 2**14
 TEXT_SHOWN = 80  # characters of a category
 
 
+class Column(NamedTuple):
+    """A metadata column as the page has it; the fields after `name` are as `binned` returns them."""
+
+    name: str
+    kind: str
+    categories: list[str]
+    codes: np.ndarray
+
+
+def told_of(columns: Iterable[Column]) -> list[dict[str, Any]]:
+    """Return what the page is told of columns beside their codes."""
+    return [{"name": one.name, "kind": one.kind, "categories": one.categories} for one in columns]
+
+
+def codes_of(columns: Iterable[Column]) -> dict[str, np.ndarray]:
+    """Return the codes of columns under the names that the page knows."""
+    return {f"column:{one.name}": one.codes for one in columns}
+
+
 def columns(widget: AuditWidget, content: Mapping[str, Any], job: Job) -> Answer:
     """Answer with a code for each case and metadata column; with {"what": "map"}, with places of the cases.
 
-    Both are made once for each widget.
+    Both are made once for each widget. Without data, the columns are those that were saved with the result.
     """
     of_map = content.get("what") == "map"
     made = widget.__dict__.setdefault("_made_columns", {})
@@ -46,15 +76,15 @@ def columns(widget: AuditWidget, content: Mapping[str, Any], job: Job) -> Answer
 
 def _metadata(widget: AuditWidget) -> Answer:
     data, rows = widget.data, widget.cases.rows
-    told: list[dict[str, Any]] = []
-    arrays: dict[str, np.ndarray] = {}
+    found: list[Column] = []
     if data is not None and rows is not None:
         for name, values in data.metadata.items():
             kind, categories, codes = binned(values)
-            told.append({"name": str(name), "kind": kind, "categories": categories})
-            arrays[f"column:{name}"] = codes[rows]
-    sections, block = pack(arrays)
-    return {"columns": told, "sections": sections}, [block]
+            found.append(Column(str(name), kind, categories, codes[rows]))
+    elif widget.result is not None:
+        found = widget.result._saved_columns
+    sections, block = pack(codes_of(found))
+    return {"columns": told_of(found), "sections": sections}, [block]
 
 
 def _map(widget: AuditWidget, job: Job) -> Answer:
@@ -95,58 +125,153 @@ def binned(values: pd.Series) -> tuple[str, list[str], np.ndarray]:
     >>> categories, codes.tolist()
     (['PA', 'AP'], [0, 1, 0, 255])
     """
-    if pandas_types.is_numeric_dtype(values) and not pandas_types.is_bool_dtype(values):
-        return "number", *_bins(values.to_numpy(float))
+    if _is_number(values):
+        return "number", *_bins(values.to_numpy(float), None)
+    known = values.notna().to_numpy()
+    return "category", *_categories(values[known].map(str), known, None)
+
+
+def binned_for_others(values: pd.Series, patients: np.ndarray) -> tuple[str, list[str], np.ndarray]:
+    """Return a metadata column as `binned` does, without what only a few patients have: for a file that is shared.
+
+    Parameters
+    ----------
+    values : Series of shape (n_samples,)
+    patients : ndarray of shape (n_samples,)
+        Whose the samples are.
+
+    Returns
+    -------
+    kind, categories, codes
+        As of `binned`, but a category that fewer than five patients have goes to "other", and a bin that fewer than
+        five patients are in is joined with its neighbour. A joined bin at either end is open, so that its name does
+        not tell how far out a value lies.
+
+    Notes
+    -----
+    What is in "other" may be of fewer than five patients together: which values those are is not told, that the
+    patients differ from the rest is.
+
+    Examples
+    --------
+    >>> import numpy as np, pandas as pd
+    >>> kind, categories, codes = binned_for_others(pd.Series(["PA"] * 6 + ["AP"] * 6), np.r_[:6, [0] * 6])
+    >>> categories, codes.tolist()
+    (['PA', 'other (1 value)'], [0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1])
+    """
+    if _is_number(values):
+        return "number", *_bins(values.to_numpy(float), patients)
     known = values.notna().to_numpy()
     texts = values[known].map(str)
+    n_patients = pd.Series(patients[known], index=texts.index).groupby(texts.to_numpy()).nunique()
+    return "category", *_categories(texts, known, set(n_patients.index[n_patients >= LEAST_PATIENTS]))
+
+
+def _is_number(values: pd.Series) -> bool:
+    return pandas_types.is_numeric_dtype(values) and not pandas_types.is_bool_dtype(values)
+
+
+def _categories(texts: pd.Series, known: np.ndarray, allowed: Container[str] | None) -> tuple[list[str], np.ndarray]:
+    """Return the texts that are shown and a code for each sample; those not allowed are "other", None allows all."""
     counts = texts.value_counts(sort=False)
     order = sorted(counts.index, key=lambda text: (-counts[text], text))
-    if len(order) > MOST_CATEGORIES:
-        kept = order[: MOST_CATEGORIES - 1]
-        categories = [*kept, f"{OTHER} ({len(order) - len(kept):,} values)"]
-    else:
-        kept = categories = order
+    kept = categories = [text for text in order if allowed is None or text in allowed]
+    if len(kept) < len(order) or len(order) > MOST_CATEGORIES:
+        kept = kept[: MOST_CATEGORIES - 1]
+        n_other = len(order) - len(kept)
+        categories = [*kept, f"{OTHER} ({n_other:,} {'value' if n_other == 1 else 'values'})"]
     code = {text: k for k, text in enumerate(kept)}
-    codes = np.full(len(values), MISSING, np.uint8)
+    codes = np.full(len(known), MISSING, np.uint8)
     codes[known] = texts.map(code).fillna(len(kept)).to_numpy(np.uint8)
-    return "category", [_short(text) for text in categories], codes
+    return [_short(text) for text in categories], codes
 
 
 def _short(text: str) -> str:
     return text if len(text) <= TEXT_SHOWN else f"{text[: TEXT_SHOWN - 1]}…"
 
 
-def _bins(values: np.ndarray) -> tuple[list[str], np.ndarray]:
+def _bins(values: np.ndarray, patients: np.ndarray | None) -> tuple[list[str], np.ndarray]:
+    """Return names of bins and a code for each sample; with patients, at least five of them are in each bin."""
     known = np.isfinite(values)
-    seen = values[known]
     codes = np.full(len(values), MISSING, np.uint8)
-    if not len(seen):
+    if not known.any():
         return [], codes
-    different = np.unique(seen)
+    names, codes[known] = _bins_of(values[known], None if patients is None else patients[known])
+    return names, codes
+
+
+def _bins_of(seen: np.ndarray, patients: np.ndarray | None) -> tuple[list[str], np.ndarray]:
+    different, codes = np.unique(seen, return_inverse=True)
     if len(different) <= MOST_BINS:
-        codes[known] = np.searchsorted(different, seen)
-        return [f"{value:g}" for value in different], codes
-    low, high = np.quantile(seen, [0.01, 0.99])
+        own = np.r_[different, np.inf]
+        if patients is None or np.array_equal(_joined(own, codes, patients), own):
+            return [f"{value:g}" for value in different], codes
+        # Edges at values would tell them: round ones do not.
+    outside = 0.01 if patients is None else float(np.clip((LEAST_PATIENTS - 1) / len(seen), 0.01, 0.25))
+    edges, step = _edges(seen, different, outside)
+    if patients is not None:
+        edges = _joined(edges, np.digitize(seen, edges[1:-1]), patients)
+    whole = bool((seen == np.rint(seen)).all())
+    names = [_bin_name(low, high, step, whole) for low, high in itertools.pairwise(edges)]
+    return names, np.digitize(seen, edges[1:-1])
+
+
+def _edges(seen: np.ndarray, different: np.ndarray, outside: float) -> tuple[np.ndarray, float]:
+    """Return round edges of at most 12 bins, infinite where values lie farther out, and how far apart they are.
+
+    That share of the values, `outside`, may lie farther out at either end.
+    """
+    if len(different) == 1:
+        return np.array([-np.inf, np.inf]), 1.0
+    low, high = np.quantile(seen, [outside, 1 - outside])
     if low == high:  # all but a few values are the same
         low, high = different[0], different[-1]
-    whole = bool((seen == np.rint(seen)).all())
-    step = _step((high - low) / (MOST_BINS - 3), whole)
-    first, last = np.floor(low / step), np.floor(high / step) + 1
-    edges = step * np.arange(first, last + 1)
-    inner = edges[1:-1]
-    codes[known] = np.digitize(seen, inner)
+    step = _step((high - low) / (MOST_BINS - 3), bool((seen == np.rint(seen)).all()))
+    edges = step * np.arange(np.floor(low / step), np.floor(high / step) + 2)
+    if different[0] < edges[0]:
+        edges[0] = -np.inf
+    if different[-1] >= edges[-1]:
+        edges[-1] = np.inf
+    return edges, step
+
+
+def _joined(edges: np.ndarray, codes: np.ndarray, patients: np.ndarray) -> np.ndarray:
+    """Return edges of bins of at least five patients each: neighbours are joined, and open at the ends.
+
+    Parameters
+    ----------
+    edges : ndarray of shape (n_bins + 1,)
+    codes, patients : ndarray of shape (n_known,)
+        Bin and patient of each sample.
+    """
+    n_bins = len(edges) - 1
+    ends: list[int] = []
+    inside: set[Any] = set()
+    for k in range(n_bins):
+        inside.update(patients[codes == k])
+        if len(inside) >= LEAST_PATIENTS:
+            ends.append(k + 1)
+            inside = set()
+    if not ends:
+        return np.array([-np.inf, np.inf])
+    bounds = [0, *ends[:-1], n_bins]  # what is left over joins the last
+    joined = edges[bounds]
+    if bounds[1] > 1:
+        joined[0] = -np.inf
+    if n_bins - bounds[-2] > 1:
+        joined[-1] = np.inf
+    return joined
+
+
+def _bin_name(low: float, high: float, step: float, whole: bool) -> str:
     digits = next((d for d in range(6) if np.isclose(round(step, d), step)), 6)
-    names = []
-    for k, (a, b) in enumerate(itertools.pairwise(edges)):
-        if k == 0 and different[0] < a:
-            names.append(f"< {_number(b, digits)}")
-        elif k == len(inner) and different[-1] >= b:
-            names.append(f"≥ {_number(a, digits)}")
-        elif whole:
-            names.append(_number(a, 0) if step == 1 else f"{_number(a, 0)} to {_number(b - 1, 0)}")
-        else:
-            names.append(f"{_number(a, digits)} to {_number(b, digits)}")
-    return names, codes
+    if np.isinf(low):
+        return "any number" if np.isinf(high) else f"< {_number(high, digits)}"
+    if np.isinf(high):
+        return f"≥ {_number(low, digits)}"
+    if whole:
+        return _number(low, 0) if high - low == 1 else f"{_number(low, 0)} to {_number(high - 1, 0)}"
+    return f"{_number(low, digits)} to {_number(high, digits)}"
 
 
 def _step(least: float, whole: bool) -> float:

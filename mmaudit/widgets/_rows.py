@@ -13,6 +13,7 @@ from mmaudit._errors import InputError
 from mmaudit.report import SliceCard
 from mmaudit.report import _format as fmt
 from mmaudit.report._html import rows_in_order
+from mmaudit.result import MOST_OF_A_NAME
 from mmaudit.widgets._cases import MEMBER
 
 if TYPE_CHECKING:
@@ -22,10 +23,11 @@ if TYPE_CHECKING:
 
 __all__ = [
     "SORTS",
+    "audited",
     "card",
+    "cards",
     "checked_edits",
     "checked_table",
-    "first_cards",
     "frame",
     "order",
     "overlaps",
@@ -41,7 +43,7 @@ LEAST_OVERLAP, MOST_OVERLAPS = 0.05, 10
 SAME = ("n_samples", "n_patients", "metric_inside", "metric_outside", "gap", "ci_low", "ci_high", "stability")
 NUMBERS = {**{key: key for key in SAME}, "p": "p_value", "q": "q_value"}
 STATUS_WORDS = {"negated": "said to be absent", "uncertain": "said with doubt"}
-LONGEST_NAME, LONGEST_FILTER = 200, 500
+LONGEST_FILTER = 500
 # What the table can be sorted by: the key of a row, and whether the least comes first unless turned round.
 SORTS = {
     "rank": ("rank", True),
@@ -52,11 +54,11 @@ SORTS = {
 }
 
 
-def rows(widget: AuditWidget) -> list[dict[str, Any]]:
-    """Return one dict a slice of the audit, in ranked order."""
-    target_of = widget.cases.target_of
-    found = [row_of(row, rank=k, target_index=target_of(row["slice_id"])) for k, row in enumerate(_audited(widget)[1])]
-    return with_overlaps(found, widget.cases)
+def rows(shown: Sequence[Mapping[str, Any]], cases: Cases) -> list[dict[str, Any]]:
+    """Return one dict a slice of the audit, in ranked order; `shown` is the second of `shown_of(result)`."""
+    target_of = cases.target_of
+    found = [row_of(row, rank=k, target_index=target_of(row["slice_id"])) for k, row in enumerate(shown)]
+    return with_overlaps(found, cases)
 
 
 def with_overlaps(rows: Sequence[Mapping[str, Any]], cases: Cases) -> list[dict[str, Any]]:
@@ -65,9 +67,16 @@ def with_overlaps(rows: Sequence[Mapping[str, Any]], cases: Cases) -> list[dict[
     return [{**row, "overlap": beside[row["id"]]} for row in rows]
 
 
-def shown_of(result: AuditResult) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Return the summary of a result, and its candidates in their order as `row_of` and `card_of` take them."""
-    summary = result.summary(thumbnails=False)
+def shown_of(result: AuditResult, summary: dict[str, Any] | None = None) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Return the summary of a result, and its candidates in their order as `row_of` and `card_of` take them.
+
+    Parameters
+    ----------
+    result : AuditResult
+    summary : dict or None
+        Its summary without thumbnails, for who has made it already. None: it is made.
+    """
+    summary = result.summary(thumbnails=False) if summary is None else summary
     return summary, rows_in_order(summary)
 
 
@@ -206,10 +215,9 @@ def overlaps(strengths: Mapping[str, np.ndarray]) -> dict[str, dict[str, float]]
     }
 
 
-def first_cards(widget: AuditWidget) -> dict[str, Any]:
-    """Return the cards of the first slices by their ids."""
-    summary, shown = _audited(widget)
-    return {row["slice_id"]: card_of(summary, row) for row in shown[:CARDS_AT_ONCE]}
+def cards(summary: Mapping[str, Any], shown: Sequence[Mapping[str, Any]], *, most: int | None = None) -> dict[str, Any]:
+    """Return the cards of the first `most` slices by their ids, or of all; the others are `shown_of(result)`."""
+    return {row["slice_id"]: card_of(summary, row) for row in shown[:most]}
 
 
 def card(widget: AuditWidget, content: Mapping[str, Any], job: Job) -> Answer:
@@ -223,7 +231,7 @@ def card(widget: AuditWidget, content: Mapping[str, Any], job: Job) -> Answer:
     slice_id = str(content.get("slice_id", ""))
     found = widget._cards.get(slice_id)
     if found is None:
-        summary, shown = _audited(widget)
+        summary, shown = audited(widget)
         row = next((row for row in shown if row["slice_id"] == slice_id), None)
         if row is None:
             raise InputError("slice_id", "a slice of this audit", f"{slice_id[:40]!r}", "Take one of the table.")
@@ -231,7 +239,7 @@ def card(widget: AuditWidget, content: Mapping[str, Any], job: Job) -> Answer:
     return {"card": found}, []
 
 
-def _audited(widget: AuditWidget) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+def audited(widget: AuditWidget) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Return `shown_of` the audit, made once: of 200 slices or 50,000 cases it takes a while."""
     found = widget.__dict__.get("_shown_of_audit")
     if found is None:
@@ -278,7 +286,7 @@ def checked_edits(given: Mapping[str, Any], ids: Sequence[str]) -> dict[str, Any
     names, hidden = given.get("names"), given.get("hidden")
     names = names if isinstance(names, Mapping) else {}
     hidden = hidden if isinstance(hidden, (list, tuple)) else []
-    cleaned = {key: fmt.one_line(names[key])[:LONGEST_NAME] for key in ids if isinstance(names.get(key), str)}
+    cleaned = {key: fmt.one_line(names[key])[:MOST_OF_A_NAME] for key in ids if isinstance(names.get(key), str)}
     return {
         "names": {key: name for key, name in cleaned.items() if name},
         "hidden": [key for key in ids if key in hidden],

@@ -380,6 +380,7 @@ def mount(page, watch):
 def small_audit(_small_audit):
     """Return an audit of phantoms with a planted failure: images, reports and metadata of 200 patients."""
     _small_audit._tested = None  # no group was tested beside it
+    _small_audit.user_edits = {"names": {}, "hidden": []}
     return _small_audit
 
 

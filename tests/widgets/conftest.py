@@ -57,14 +57,21 @@ def _audited(cases):
 
 @pytest.fixture
 def audited(_audited):
-    """Return an audit of `cases`; it has at least one finding, and no group was tested beside it."""
+    """Return an audit of `cases` with at least one finding, as it is before anybody has looked at it."""
     _audited._tested = None
+    _audited.user_edits = {"names": {}, "hidden": []}
     return _audited
 
 
 @pytest.fixture(scope="session")
-def plain_audit():
-    """Return an audit of data whose texts can be told from each other; see `_private.py`."""
+def _plain_audit():
     from tests.widgets._private import private_audit, private_data
 
     return private_audit(private_data())
+
+
+@pytest.fixture
+def plain_audit(_plain_audit):
+    """Return an audit of data whose texts can be told from each other; see `_private.py`."""
+    _plain_audit.user_edits = {"names": {}, "hidden": []}
+    return _plain_audit

@@ -9,7 +9,7 @@ import pytest
 import mmaudit as mma
 from mmaudit.widgets import _columns
 from mmaudit.widgets._base import Cancelled
-from mmaudit.widgets._columns import binned, check_coordinates, place, places
+from mmaudit.widgets._columns import binned, binned_for_others, check_coordinates, place, places
 
 
 class Steps:
@@ -91,6 +91,93 @@ class TestBinned:
         assert (kind, categories, codes.tolist()) == ("category", [], [255, 255])
 
 
+def patients_of(codes, patients):
+    return {code: len(set(patients[codes == code])) for code in np.unique(codes)}
+
+
+class TestBinnedForOthers:
+    def test_rare_categories_are_told_by_none(self):
+        values = pd.Series(["PA"] * 6 + ["AP"] * 5 + ["Decubitus"] * 4 + ["Oblique"] + [None], dtype=object)
+        kind, categories, codes = binned_for_others(values, np.arange(len(values)))
+        assert (kind, categories) == ("category", ["PA", "AP", "other (2 values)"])
+        assert codes.tolist() == [0] * 6 + [1] * 5 + [2] * 5 + [255]
+        assert codes.dtype == np.uint8
+
+    def test_patients_are_counted_not_rows(self):
+        values = pd.Series(["PA"] * 5 + ["AP"] * 50)
+        patients = np.array([f"p{k}" for k in range(5)] + ["p5", "p6", "p7", "p8"] * 12 + ["p5"] * 2, dtype=object)
+        assert binned_for_others(values, patients)[1] == ["PA", "other (1 value)"]
+        patients[-1] = "p9"
+        assert binned_for_others(values, patients)[1] == ["AP", "PA"]
+
+    def test_all_rare(self):
+        values = pd.Series([f"Ward of Dr. {k}" for k in range(1200)])
+        assert binned_for_others(values, np.arange(1200))[1:][0] == ["other (1,200 values)"]
+        assert set(binned_for_others(values, np.arange(1200))[2]) == {0}
+
+    def test_no_more_categories_than_are_shown(self):
+        values = pd.Series([f"v{k:02d}" for k in range(40) for _ in range(7)] + ["alone"])
+        _, categories, codes = binned_for_others(values, np.arange(len(values)))
+        assert len(categories) == 30 and categories[-1] == "other (12 values)"
+        assert (codes == 29).sum() == 11 * 7 + 1
+
+    def test_without_rare_ones_it_is_the_same(self):
+        random = np.random.default_rng(0)
+        for values in (random.choice(["a", "b"], 200), random.integers(0, 5, 200), random.uniform(20, 25, 200)):
+            one, two = binned(pd.Series(values)), binned_for_others(pd.Series(values), np.arange(200))
+            if one[0] == "category" or min(np.bincount(one[2])) >= 5:
+                assert one[:2] == two[:2] and (one[2] == two[2]).all()
+
+    def test_bins_are_joined_with_their_neighbour(self):
+        values = pd.Series(np.r_[np.repeat([0.0, 1.0, 2.0], 9), [3.0] * 2, [4.0] * 3])
+        kind, categories, codes = binned_for_others(values, np.arange(len(values)))
+        assert (kind, categories) == ("number", ["0", "1", "2", "≥ 3"])
+        assert codes.tolist() == [0] * 9 + [1] * 9 + [2] * 9 + [3] * 5
+        patients = np.r_[np.arange(27), [0, 0, 0, 1, 2]]  # three in the last two bins
+        assert binned_for_others(values, patients)[1] == ["0", "1", "≥ 2"]
+
+    def test_a_value_far_out_is_not_told(self):
+        values = pd.Series([10.0] * 8 + [13.0] + [20.0] * 8 + [97.0])
+        _, categories, codes = binned_for_others(values, np.arange(len(values)))
+        assert not [name for name in categories if "13" in name or "97" in name]
+        assert categories[-1].startswith("≥ ")
+        assert min(patients_of(codes, np.arange(len(values))).values()) >= 5
+
+    @pytest.mark.parametrize("values", [[7.25], [7.25] * 4, [1.5, 2.5, 3.5], [float(k) for k in range(4)] * 3])
+    def test_too_few_patients_for_any_bin(self, values):
+        patients = np.arange(len(values)) % 4
+        _, categories, codes = binned_for_others(pd.Series([*values, np.nan]), np.r_[patients, 9])
+        assert categories == ["any number"]
+        assert codes.tolist() == [0] * len(values) + [255]
+
+    def test_nothing_known(self):
+        assert binned_for_others(pd.Series([np.nan] * 3), np.arange(3))[1] == []
+        assert binned_for_others(pd.Series([None] * 3, dtype=object), np.arange(3))[1] == []
+
+    @pytest.mark.parametrize("seed", range(12))
+    def test_bins_say_what_is_in_them_and_hold_five_patients(self, seed):
+        random = np.random.default_rng(seed)
+        n = int(random.integers(20, 400))
+        values = random.normal(random.uniform(-50, 50), 10 ** random.uniform(-1, 3), n).round(seed % 3)
+        values[: n // 10] *= 50
+        patients = random.integers(0, n // 2, n)
+        _, categories, codes = binned_for_others(pd.Series(values), patients)
+        assert len(categories) <= 12
+        counts = patients_of(codes, patients)
+        assert sorted(counts) == list(range(len(categories))) and min(counts.values()) >= 5
+        for code, name in enumerate(categories):
+            inside = values[codes == code]
+            if name.startswith("< "):
+                assert (inside < float(name[2:])).all()
+            elif name.startswith("≥ "):
+                assert (inside >= float(name[2:])).all()
+            elif " to " in name:
+                low, high = map(float, name.split(" to "))
+                assert (inside >= low).all() and ((inside < high) | ((inside == high) & (inside % 1 == 0))).all()
+            else:
+                assert name == "any number" or (inside == float(name)).all()
+
+
 class TestColumns:
     def test_in_the_order_of_the_cases(self, audited, cases):
         widget = mma.widgets.SliceExplorer(audited)
@@ -113,7 +200,7 @@ class TestColumns:
         assert np.ptp(np.abs(np.diff(straight["x"].astype(int))) - np.abs(np.diff(turned_map["x"].astype(int)))) < 700
 
     def test_without_data(self, audited, tmp_path):
-        loaded = mma.load_result(audited.save(tmp_path / "x.mmaudit.json"))
+        loaded = mma.load_result(audited.save(tmp_path / "x.mmaudit.json", metadata=False))
         widget = mma.widgets.SliceExplorer(loaded)
         assert _columns.columns(widget, {}, Steps())[0]["columns"] == []
         answer = _columns.columns(widget, {"what": "map"}, Steps())
