@@ -23,6 +23,7 @@ RANK |= {name: len(RANK) + k for k, name in enumerate(SHOW)}
 RANK |= dict.fromkeys(JOIN, len(RANK))
 RANK["_hypothesis"] = len(RANK)  # an audit of candidates that the user names
 RANK["workshop"] = len(RANK)  # teaches all of it
+RANK["lab"] = len(RANK)  # writes notebooks, and copies the workshop's
 RANK |= dict.fromkeys(TOP, len(RANK) + 1)
 
 # A loaded result no longer has the audit at hand that null_control repeats.

@@ -4,7 +4,7 @@ import { afterPause, button, fill, h } from "../shared/dom.js";
 import { mountExplorer } from "../shared/panes.js";
 import { mountRoot } from "../shared/root.js";
 import { Store } from "../shared/store.js";
-import { icon, split, style } from "./common.js";
+import { icon, join, split, style } from "./common.js";
 import { makeComparison } from "./compare.js";
 import { UnreadableAudit, hostOfSaved, readSaved, withValues } from "./saved.js";
 
@@ -128,7 +128,7 @@ function makeView({ widgets }, trans) {
 
 /** Return the plugin that shows saved audits, one by one and two beside each other. */
 export function viewerPlugin(jupyter) {
-  const { application, apputils, docmanager, docregistry, filebrowser, translation } = jupyter;
+  const { application, apputils, docmanager, docregistry, filebrowser, services, translation } = jupyter;
   return {
     id: "mmaudit:viewer",
     description: "Shows saved audits (*.mmaudit.json) without a kernel, and compares two.",
@@ -214,12 +214,30 @@ export function viewerPlugin(jupyter) {
           if (chosen) documents.openOrReveal(chosen, FACTORY);
         },
       });
+      const explore = async (path) => {
+        const { Kernel, pythonKernels } = await import("./kernel.js");
+        const [{ folder, name }, [python]] = [split(path), await pythonKernels(app.serviceManager)];
+        if (!python) throw new Error(trans.__("There is no Python kernel. Install one: pip install ipykernel."));
+        const kernel = new Kernel({ services, manager: app.serviceManager, trans }, folder, python.name);
+        try {
+          const notebook = join(folder, (await kernel.ask({ ask: "open", path: name })).path);
+          await app.commands.execute("docmanager:open", { path: notebook, factory: "Notebook", kernel: { name: python.name } });
+          return notebook;
+        } finally {
+          kernel.dispose();
+        }
+      };
       app.commands.addCommand("mmaudit:explore", {
         label: trans.__("Explore the Saved Audit in a Notebook"),
         isEnabled: ({ path }) => Boolean(path ?? current()),
-        async execute({ path }) {
-          const { exploreInNotebook } = await import("./audit.js");
-          await exploreInNotebook(jupyter, app, documents, path ?? current(), trans);
+        execute({ path }) {
+          const made = explore(path ?? current());
+          apputils.Notification.promise(made, {
+            pending: { message: trans.__("Making a notebook …") },
+            success: { message: (notebook) => trans.__("The notebook is %1.", notebook), options: { autoClose: 3000 } },
+            error: { message: (error) => error.message },
+          });
+          return made.catch(() => undefined);
         },
       });
       for (const command of ["mmaudit:open", "mmaudit:compare", "mmaudit:explore"]) palette?.addItem({ command, category: "mmaudit" });
