@@ -86,8 +86,9 @@ OLDER = "4.4.9"  # that of Binder's images
 class Lab:
     """A JupyterLab server that reads and writes nothing of the user's.
 
-    It keeps IPYTHONDIR, so that its kernels refuse the network as those of all notebooks under test do. Its extension is
-    that of the checkout. `other`: a folder with another JupyterLab than that of the environment, which lends it the rest.
+    It keeps IPYTHONDIR, so that its kernels refuse the network as those of all notebooks under test do. Its extension
+    is that of the checkout. `other`: a folder with another JupyterLab than that of the environment, which lends it the
+    rest.
     """
 
     def __init__(self, base, other=None):
@@ -204,14 +205,22 @@ class LabPage:
 
     def kernels(self):
         """Return how many kernels the server runs."""
-        ask = "() => jupyterapp.serviceManager.kernels.refreshRunning().then(() => [...jupyterapp.serviceManager.kernels.running()].length)"
-        return self.page.evaluate(ask)
+        return self.page.evaluate(
+            """async () => {
+                const { kernels } = jupyterapp.serviceManager;
+                await kernels.refreshRunning();
+                return [...kernels.running()].length;
+            }"""
+        )
 
     def close_all(self):
         """Close all tabs and dialogs, and shut all kernels down; ask nobody."""
         self.page.evaluate(
             """async () => {
-                for (const dialog of document.querySelectorAll('.jp-Dialog')) dialog.dispatchEvent(new KeyboardEvent('keydown', { keyCode: 27 }));
+                for (const dialog of document.querySelectorAll('dialog')) dialog.close();
+                for (const dialog of document.querySelectorAll('.jp-Dialog')) {
+                    dialog.dispatchEvent(new KeyboardEvent('keydown', { keyCode: 27 }));
+                }
                 for (const widget of [...jupyterapp.shell.widgets('main')]) {
                     if (widget.context) widget.context.model.dirty = false;
                     widget.dispose();
@@ -359,6 +368,33 @@ def lab_page(request, browser, browser_context_args, watching):
 def open_in_lab(lab):
     """Return a function that opens a notebook of the lab's folder on a page."""
     return lambda page, path: LabNotebook(page, lab, path)
+
+
+# --- Browser modules by themselves ------------------------------------------------------------------------------------
+
+ORIGIN = "http://mmaudit.test"
+TYPES = {".js": "text/javascript", ".css": "text/css"}
+
+
+@pytest.fixture(scope="module")
+def served(browser):
+    """A page of ORIGIN, to which the browser modules are served as JupyterLab serves them, and nothing else."""
+    page = browser.new_page()
+    page.origin = ORIGIN
+
+    def serve(route):
+        name = route.request.url.removeprefix(ORIGIN).lstrip("/")
+        if not name:
+            sheets = "".join(f'<link rel="stylesheet" href="/{sheet}">' for sheet in ("theme.css", "lab/dialog.css"))
+            html = f'<!doctype html><html lang="en"><title>modules</title>{sheets}<button id="before">before</button>'
+            return route.fulfill(body=html, content_type="text/html")
+        return route.fulfill(body=(WIDGETS / name).read_text("utf-8"), content_type=TYPES[Path(name).suffix])
+
+    page.route("**/*", lambda route: route.abort())
+    page.route(f"{ORIGIN}/**", serve)
+    page.goto(ORIGIN)
+    yield page
+    page.close()
 
 
 # --- Widgets without Jupyter ------------------------------------------------------------------------------------------

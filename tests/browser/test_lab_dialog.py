@@ -1,15 +1,9 @@
 """The dialog of roles and the kernel behind it: by themselves with a kernel that is made up, then in JupyterLab."""
 
 import json
-from pathlib import Path
 
 import pytest
 from playwright.sync_api import expect
-
-WIDGETS = Path(__file__).parents[2] / "widgets"
-ORIGIN = "http://mmaudit.test"
-SHEETS = ("theme.css", "lab/dialog.css")
-TYPES = {".js": "text/javascript", ".css": "text/css"}
 
 # --- Modules without JupyterLab ---------------------------------------------------------------------------------------
 
@@ -101,29 +95,10 @@ ANSWERS = {"table": {"ok": TABLE}, "check": {"ok": CHECKED}, "notebook": {"ok": 
 PYTHON = [{"name": "python3", "title": "Python 3"}]
 
 
-@pytest.fixture(scope="module")
-def served(browser):
-    """A page to which the browser modules are served as JupyterLab serves them, and nothing else."""
-    page = browser.new_page()
-
-    def serve(route):
-        name = route.request.url.removeprefix(ORIGIN).lstrip("/")
-        if not name:
-            sheets = "".join(f'<link rel="stylesheet" href="/{sheet}">' for sheet in SHEETS)
-            html = f'<!doctype html><html lang="en"><title>modules</title>{sheets}<button id="before">before</button>'
-            return route.fulfill(body=html, content_type="text/html")
-        return route.fulfill(body=(WIDGETS / name).read_text("utf-8"), content_type=TYPES[Path(name).suffix])
-
-    page.route("**/*", lambda route: route.abort())
-    page.route(f"{ORIGIN}/**", serve)
-    yield page
-    page.close()
-
-
 @pytest.fixture
 def modules(served, watching):
     served.set_viewport_size({"width": 1280, "height": 720})
-    served.goto(ORIGIN)
+    served.goto(served.origin)
     watch = watching(served)
     served.evaluate(SETUP)
     yield served
@@ -565,36 +540,15 @@ CLOSE_NOTEBOOKS = """() => {
 
 @pytest.fixture
 def jupyter(lab_page):
-    close(lab_page)
+    lab_page.close_all()
     (lab_page.folder / "cases.csv").write_text(CASES)
     for notebook in lab_page.folder.glob("cases-audit*"):
         notebook.unlink()
     yield lab_page
-    close(lab_page)
-
-
-def close(lab_page):
-    lab_page.page.evaluate("document.querySelectorAll('dialog').forEach((dialog) => dialog.close())")
     lab_page.close_all()
 
 
 class TestInJupyterLab:
-    def test_a_table_becomes_a_notebook(self, jupyter):
-        page = jupyter.page
-        jupyter.command("filebrowser:refresh")
-        page.locator(".jp-DirListing-item", has_text="cases.csv").click(button="right")
-        page.get_by_role("menuitem", name="Audit with mmaudit").click()
-        expect(role(page, "finding")).to_have_value("label", timeout=KERNEL_MS)
-        expect(role(page, "patient_id")).to_have_value("patient_id")
-        expect(run_button(page)).to_have_attribute("aria-disabled", "false", timeout=KERNEL_MS)
-        page.get_by_role("button", name="Make notebook only").click()
-        expect(page.get_by_role("tab", name="cases-audit.ipynb")).to_be_visible(timeout=KERNEL_MS)
-        assert (jupyter.folder / "cases-audit.ipynb").is_file()
-        page.wait_for_function(
-            "() => jupyterapp.serviceManager.sessions.refreshRunning().then(() => "
-            "[...jupyterapp.serviceManager.sessions.running()].every(({ type }) => type !== 'mmaudit'))"
-        )
-
     def test_closing_the_dialog_shuts_its_kernel_down(self, jupyter):
         page = jupyter.page
         jupyter.start("mmaudit:audit-file", path="cases.csv")
@@ -617,6 +571,8 @@ class TestInJupyterLab:
         expect(picker).to_have_count(0)
 
     def test_the_workshop_opens_copies_and_is_restored(self, jupyter):
+        if jupyter.is_older:
+            pytest.skip("the same code, and its kernels take their time")
         page = jupyter.page
         jupyter.command("mmaudit:workshop", cwd="")
         page.get_by_role("button", name="Open 00").click()

@@ -4,14 +4,11 @@ import base64
 import json
 import random
 import zlib
-from pathlib import Path
 
 import pytest
 
 import mmaudit as mma
 
-WIDGETS = Path(__file__).parents[2] / "widgets"
-ORIGIN = "http://mmaudit.test"
 READ = """async ([content, act]) => {
     const saved = await import('/lab/saved.js');
     try {
@@ -25,32 +22,14 @@ ROWS = "document => document.page.rows.map(({ id }) => id)"
 
 
 @pytest.fixture(scope="module")
-def modules(browser):
-    """A page to which the browser modules are served as JupyterLab serves them, and nothing else."""
-    page = browser.new_page()
-    page.route("**/*", lambda route: route.abort())
-
-    def serve(route):
-        name = route.request.url.removeprefix(ORIGIN).lstrip("/")
-        if not name:
-            return route.fulfill(body="<!doctype html><title>modules</title>", content_type="text/html")
-        return route.fulfill(body=(WIDGETS / name).read_text("utf-8"), content_type="text/javascript")
-
-    page.route(f"{ORIGIN}/**", serve)
-    page.goto(ORIGIN)
-    yield page
-    page.close()
-
-
-@pytest.fixture(scope="module")
 def saved(_small_audit, tmp_path_factory):
     path = tmp_path_factory.mktemp("saved") / "small.mmaudit.json"
     return _small_audit.save(path, thumbnails=True).read_text("utf-8")
 
 
 @pytest.fixture
-def read(modules):
-    return lambda content, act=ROWS: modules.evaluate(READ, [content, act])
+def read(served):
+    return lambda content, act=ROWS: served.evaluate(READ, [content, act])
 
 
 def ask(kind, asked="{}"):
@@ -247,7 +226,7 @@ def random_value(draw, depth=0):
     return {draw.choice(names): random_value(draw, depth + 1) for _ in range(draw.randrange(4))}
 
 
-def test_only_the_values_that_changed_are_written(modules):
+def test_only_the_values_that_changed_are_written(served):
     draw = random.Random(1)
     for _ in range(150):
         document = {f"k{i}": random_value(draw) for i in range(draw.randrange(5))}
@@ -259,30 +238,31 @@ def test_only_the_values_that_changed_are_written(modules):
         how = {"indent": draw.choice([None, 2]), "ensure_ascii": draw.random() < 0.5}
         value = {"slices": {"s01": {"verdict": "accept", "note": 'a "note"'}}}
         before = json.dumps(document, **how)
-        after = modules.evaluate(WITH, [before, {"user_verdicts": value}])
+        after = served.evaluate(WITH, [before, {"user_verdicts": value}])
         assert json.loads(after) == {**document, "user_verdicts": value}
-        assert modules.evaluate(WITH, [before, {}]) == before
+        assert served.evaluate(WITH, [before, {}]) == before
         if "user_verdicts" in document:  # all else, to the letter
             there = json.dumps({**document, "user_verdicts": "<here>"}, **how)
             compact = json.dumps(value, separators=(",", ":"))
             assert after == there.replace('"<here>"', compact)
 
 
-def test_numbers_that_the_page_does_not_know_stay_as_they_were(modules):
+def test_numbers_that_the_page_does_not_know_stay_as_they_were(served):
     content = '{"big": 12345678901234567890, "one": 1.0, "user_verdicts": {}, "small": 1e-400}'
-    after = modules.evaluate(WITH, [content, {"user_verdicts": {"slices": {}}}])
+    after = served.evaluate(WITH, [content, {"user_verdicts": {"slices": {}}}])
     assert after == content.replace('"user_verdicts": {}', '"user_verdicts": {"slices":{}}')
 
 
-def test_verdicts_notes_and_names_come_back_in_python(modules, saved, tmp_path, _small_audit):
-    content = modules.evaluate(
+def test_verdicts_notes_and_names_come_back_in_python(served, saved, tmp_path, _small_audit):
+    content = served.evaluate(
         """async (content) => {
             const saved = await import('/lab/saved.js');
             const { Store } = await import('/shared/store.js');
             const { giveVerdict } = await import('/shared/verdicts.js');
             const document = await saved.readSaved(content);
             let written = content;
-            const store = new Store(saved.hostOfSaved(document, (changed) => (written = saved.withValues(written, changed))), {});
+            const keep = (changed) => (written = saved.withValues(written, changed));
+            const store = new Store(saved.hostOfSaved(document, keep), {});
             giveVerdict(store, 'slice:s01', 'reject', 's01');
             giveVerdict(store, 'sample:5', 'radiologist', 'a case');
             store.set('notes', { 'slice:s01': 'a "note" \\\\ with é', 'sample:7': 'look again' });
@@ -315,17 +295,17 @@ MATCH = """async ([one, other]) => {
 }"""
 
 
-def test_an_audit_matches_itself(modules, saved, _small_audit):
-    found = modules.evaluate(MATCH, [saved, saved])
+def test_an_audit_matches_itself(served, saved, _small_audit):
+    found = served.evaluate(MATCH, [saved, saved])
     assert found["n_shared"] == len(_small_audit.samples)
     assert [(a, b) for a, b, _ in found["pairs"]] == [(i, i) for i in _small_audit.candidates["slice_id"]]
     assert {jaccard for *_, jaccard in found["pairs"]} == {1}
 
 
-def test_each_slice_is_matched_once_and_none_is_lost(modules, saved, _small_audit, tmp_path):
+def test_each_slice_is_matched_once_and_none_is_lost(served, saved, _small_audit, tmp_path):
     other = mma.audit(_small_audit._data, n_refits=0, n_permutations=99, random_state=5)
     content = other.save(tmp_path / "other.mmaudit.json").read_text("utf-8")
-    pairs = modules.evaluate(MATCH, [saved, content])["pairs"]
+    pairs = served.evaluate(MATCH, [saved, content])["pairs"]
     assert sorted(a for a, _, _ in pairs if a) == sorted(_small_audit.candidates["slice_id"])
     assert sorted(b for _, b, _ in pairs if b) == sorted(other.candidates["slice_id"])
     for a, b, jaccard in pairs:
@@ -335,12 +315,12 @@ def test_each_slice_is_matched_once_and_none_is_lost(modules, saved, _small_audi
             assert jaccard == pytest.approx(len(one & two) / len(one | two))
 
 
-def test_audits_of_other_cases_match_by_their_rules_alone(modules, saved):
+def test_audits_of_other_cases_match_by_their_rules_alone(served, saved):
     document = json.loads(saved)
     cases = document["page"]["cases"]
     cases["ids"] = [f"other-{i}" for i in range(cases["n"])]
     document["user_verdicts"] = {"slices": {}, "samples": {}}
-    found = modules.evaluate(MATCH, [saved, json.dumps(document)])
+    found = served.evaluate(MATCH, [saved, json.dumps(document)])
     assert found["n_shared"] == 0
     rules = {row["id"]: row["rule"] for row in document["page"]["rows"]}
     matched = [(a, b) for a, b, _ in found["pairs"] if a and b]

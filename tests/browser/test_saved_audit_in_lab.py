@@ -85,7 +85,8 @@ def test_sort_filter_judge_and_find_it_again(lab_page, opened, _small_audit, wri
     page.get_by_role("button", name="Gap, points").click()
     page.get_by_role("button", name="Gap, points").click()
     page.wait_for_function(
-        "ids => [...document.querySelectorAll('.mma-table tr[data-id]')].map(r => r.dataset.id)[0] === ids[0]", arg=by_gap
+        "ids => [...document.querySelectorAll('.mma-table tr[data-id]')].map(r => r.dataset.id)[0] === ids[0]",
+        arg=by_gap,
     )
     assert slices(page) == by_gap
     page.get_by_label("Filter by words").fill("supine")
@@ -141,7 +142,9 @@ def test_text_of_a_hostile_file_stays_text(lab_page, opened, written):
     document["user_edits"] = {"names": {"s01": HOSTILE}, "hidden": []}
     document["user_verdicts"] = {"slices": {"s01": {"verdict": "", "note": HOSTILE}}, "samples": {}}
     for row in document["page"]["rows"]:
-        row |= {key: HOSTILE for key, value in row.items() if isinstance(value, str) and key not in ("id", "error_type")}
+        row |= {
+            key: HOSTILE for key, value in row.items() if isinstance(value, str) and key not in ("id", "error_type")
+        }
     for card in document["page"]["cards"].values():
         card |= {key: HOSTILE for key, value in card.items() if isinstance(value, str)}
     document["thumbnails"] = dict.fromkeys(

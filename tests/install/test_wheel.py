@@ -141,7 +141,8 @@ def test_jupyterlab_finds_the_extension_after_pip_install(installed):
     done = subprocess.run(command, env=os.environ | own, capture_output=True, text=True)
     lines = re.sub(r"\x1b\[\d+m", "", done.stdout + done.stderr).splitlines()
     (place,) = [k for k, line in enumerate(lines) if line.strip() == str(share / "labextensions")]
-    assert [line for line in lines[place:] if line.split()[:4] == ["mmaudit", f"v{mmaudit.__version__}", "enabled", "OK"]]
+    wanted = ["mmaudit", f"v{mmaudit.__version__}", "enabled", "OK"]
+    assert [line for line in lines[place:] if line.split()[:4] == wanted]
 
 
 def test_the_wheel_requires_no_extra(wheel):
