@@ -1,4 +1,5 @@
-# Every target works in .venv, which is made when first needed and updated when pyproject.toml changes.
+# Every target works in .venv, which is made when first needed and updated when pyproject.toml changes, or the code of
+# JupyterLab's extension, of which an installation holds a copy.
 #
 #   make lab TORCH_INDEX=cpu                     PyTorch for the CPU only, ten times smaller on Linux
 #   make lab EXTRAS=lab                          no PyTorch: the notebooks that train a classifier then say so
@@ -30,6 +31,7 @@ comma := ,
 AUDITS := $(VENV)/.installed
 INSTALLED := $(VENV)/.installed-$(subst $(comma),-,$(EXTRAS))$(if $(INDEX),-indexed)
 TESTABLE := $(VENV)/.installed-for-tests
+COPIED := pyproject.toml $(shell find widgets -type f)
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
@@ -79,12 +81,12 @@ $(AUDITS): pyproject.toml | $(VENV)/.made
 	$(PIP) -e .
 	@touch '$@'
 
-$(INSTALLED): pyproject.toml | $(VENV)/.made
+$(INSTALLED): $(COPIED) | $(VENV)/.made
 	@echo "installing what the notebooks need: $(EXTRAS)"
 	$(PIP) -e '.[$(EXTRAS)]'
 	@touch '$@'
 
-$(TESTABLE): pyproject.toml | $(VENV)/.made
+$(TESTABLE): $(COPIED) | $(VENV)/.made
 	$(PIP) -e '.[lab,torch,clip,hf,xrv,dicom,remote,test]'
 	@touch '$@'
 

@@ -1,9 +1,12 @@
 """The dialog of roles and the kernel behind it: by themselves with a kernel that is made up, then in JupyterLab."""
 
 import json
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import expect
+
+import mmaudit as mma
 
 # --- Modules without JupyterLab ---------------------------------------------------------------------------------------
 
@@ -549,6 +552,27 @@ def jupyter(lab_page):
 
 
 class TestInJupyterLab:
+    def test_a_table_becomes_a_notebook(self, jupyter, pytestconfig):
+        if jupyter.is_older:
+            pytest.skip("as with the real table")
+        data = mma.datasets.load_phantom(200, image_size=64, random_state=0)
+        table = data.metadata.assign(patient_id=data.patient_id, report=data.reports, effusion=data.y_true)
+        table.assign(p_effusion=data.y_proba.round(3)).to_csv(jupyter.folder / "phantom.csv", index=False)
+        page = jupyter.page
+        jupyter.command("filebrowser:refresh")
+        page.locator(".jp-DirListing-item", has_text="phantom.csv").click(button="right")
+        page.get_by_role("menuitem", name="Audit with mmaudit").click()
+        expect(role(page, "effusion")).to_have_value("label", timeout=KERNEL_MS)
+        expect(role(page, "p_effusion")).to_have_value("proba")
+        expect(run_button(page)).to_have_attribute("aria-disabled", "false", timeout=KERNEL_MS)
+        page.screenshot(path=Path(pytestconfig.getoption("--output"), "dialog.png"))  # the README shows such a picture
+        page.get_by_role("button", name="Make notebook only").click()
+        expect(page.get_by_role("tab", name="phantom-audit.ipynb")).to_be_visible(timeout=KERNEL_MS)
+        page.wait_for_function(
+            "() => jupyterapp.serviceManager.sessions.refreshRunning().then(() => "
+            "[...jupyterapp.serviceManager.sessions.running()].every(({ type }) => type !== 'mmaudit'))"
+        )
+
     def test_closing_the_dialog_shuts_its_kernel_down(self, jupyter):
         page = jupyter.page
         jupyter.start("mmaudit:audit-file", path="cases.csv")

@@ -1,6 +1,7 @@
 """A saved audit opened in JupyterLab, the newest and the oldest that are supported: no kernel, nothing of it lost."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -180,7 +181,7 @@ def test_a_file_that_is_mended_is_shown(lab_page, opened, written):
     page.locator("tr[data-id=s01]").wait_for()
 
 
-def test_two_audits_beside_each_other(lab_page, opened, written):
+def test_two_audits_beside_each_other(lab_page, opened, written, pytestconfig):
     page = opened()
     (lab_page.folder / "other.mmaudit.json").write_text(written["other.mmaudit.json"], "utf-8")
     lab_page.command("mmaudit:compare", left=NAME, right="other.mmaudit.json")
@@ -189,6 +190,7 @@ def test_two_audits_beside_each_other(lab_page, opened, written):
     page.locator(".mma-compare tbody tr[data-match=both]").first.focus()
     page.keyboard.press("Enter")
     assert page.locator(".mma-compare-cards .mma-slice-card").count() == 2
+    page.screenshot(path=Path(pytestconfig.getoption("--output"), "comparison.png"))
     lab_page.reload()
     page.locator(".mma-saved[data-ready='1'] .mma-compare tbody tr").first.wait_for()
     (lab_page.folder / "other.mmaudit.json").write_text("{", "utf-8")
@@ -197,7 +199,7 @@ def test_two_audits_beside_each_other(lab_page, opened, written):
 
 
 @pytest.mark.parametrize("theme", ["JupyterLab Light", "JupyterLab Dark"])
-def test_it_is_readable_in_each_theme(lab_page, opened, theme):
+def test_it_is_readable_in_each_theme(lab_page, opened, theme, pytestconfig):
     if lab_page.is_older:
         pytest.skip("the themes are the same")
     page = opened()
@@ -206,3 +208,5 @@ def test_it_is_readable_in_each_theme(lab_page, opened, theme):
     page.locator("tr[data-id=s01]").click()
     page.locator(".mma-grid[data-ready='1']").wait_for()
     assert grave_findings(page, ".mma-saved") == []
+    # The README shows such a picture.
+    page.screenshot(path=Path(pytestconfig.getoption("--output"), f"saved-audit-{theme.split()[-1].lower()}.png"))
