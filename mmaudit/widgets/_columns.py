@@ -128,7 +128,8 @@ def binned(values: pd.Series) -> tuple[str, list[str], np.ndarray]:
     if _is_number(values):
         return "number", *_bins(values.to_numpy(float), None)
     known = values.notna().to_numpy()
-    return "category", *_categories(values[known].map(str), known, None)
+    categories, codes, _ = _categories(values[known].map(str), known, None)
+    return "category", categories, codes
 
 
 def binned_for_others(values: pd.Series, patients: np.ndarray) -> tuple[str, list[str], np.ndarray]:
@@ -145,37 +146,56 @@ def binned_for_others(values: pd.Series, patients: np.ndarray) -> tuple[str, lis
     kind, categories, codes
         As of `binned`, but a category that fewer than five patients have goes to "other", and a bin that fewer than
         five patients are in is joined with its neighbour. A joined bin at either end is open, so that its name does
-        not tell how far out a value lies.
+        not tell how far out a value lies. Where "other" is of fewer than five patients, they count as missing; where
+        those are too few as well, nothing of the column is told: no categories, all missing.
 
     Notes
     -----
-    What is in "other" may be of fewer than five patients together: which values those are is not told, that the
-    patients differ from the rest is.
+    That a value is missing is told, of however few patients.
 
     Examples
     --------
     >>> import numpy as np, pandas as pd
-    >>> kind, categories, codes = binned_for_others(pd.Series(["PA"] * 6 + ["AP"] * 6), np.r_[:6, [0] * 6])
+    >>> view = pd.Series(["PA"] * 6 + ["AP"] * 3 + ["lateral"] * 2)
+    >>> kind, categories, codes = binned_for_others(view, np.arange(11))
     >>> categories, codes.tolist()
-    (['PA', 'other (1 value)'], [0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1])
+    (['PA', 'other (2 values)'], [0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1])
     """
     if _is_number(values):
         return "number", *_bins(values.to_numpy(float), patients)
     known = values.notna().to_numpy()
     texts = values[known].map(str)
     n_patients = pd.Series(patients[known], index=texts.index).groupby(texts.to_numpy()).nunique()
-    return "category", *_categories(texts, known, set(n_patients.index[n_patients >= LEAST_PATIENTS]))
+    often = set(n_patients.index[n_patients >= LEAST_PATIENTS])
+    categories, codes, n_other = _categories(texts, known, often)
+    is_other = codes == len(categories) - 1
+    if n_other and _few(patients[is_other]):
+        if _few(patients[is_other | (codes == MISSING)]):
+            return "category", [], np.full(len(codes), MISSING, np.uint8)
+        codes[is_other] = MISSING
+        categories = categories[:-1]
+    return "category", categories, codes
+
+
+def _few(patients: np.ndarray) -> bool:
+    return len(pd.unique(patients)) < LEAST_PATIENTS
 
 
 def _is_number(values: pd.Series) -> bool:
     return pandas_types.is_numeric_dtype(values) and not pandas_types.is_bool_dtype(values)
 
 
-def _categories(texts: pd.Series, known: np.ndarray, allowed: Container[str] | None) -> tuple[list[str], np.ndarray]:
-    """Return the texts that are shown and a code for each sample; those not allowed are "other", None allows all."""
+def _categories(
+    texts: pd.Series, known: np.ndarray, allowed: Container[str] | None
+) -> tuple[list[str], np.ndarray, int]:
+    """Return the texts that are shown, a code for each sample, and how many texts are "other", the last of those shown.
+
+    Texts that are not allowed are "other"; None allows all.
+    """
     counts = texts.value_counts(sort=False)
     order = sorted(counts.index, key=lambda text: (-counts[text], text))
     kept = categories = [text for text in order if allowed is None or text in allowed]
+    n_other = 0
     if len(kept) < len(order) or len(order) > MOST_CATEGORIES:
         kept = kept[: MOST_CATEGORIES - 1]
         n_other = len(order) - len(kept)
@@ -183,7 +203,7 @@ def _categories(texts: pd.Series, known: np.ndarray, allowed: Container[str] | N
     code = {text: k for k, text in enumerate(kept)}
     codes = np.full(len(known), MISSING, np.uint8)
     codes[known] = texts.map(code).fillna(len(kept)).to_numpy(np.uint8)
-    return [_short(text) for text in categories], codes
+    return [_short(text) for text in categories], codes, n_other
 
 
 def _short(text: str) -> str:

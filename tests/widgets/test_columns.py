@@ -106,9 +106,17 @@ class TestBinnedForOthers:
     def test_patients_are_counted_not_rows(self):
         values = pd.Series(["PA"] * 5 + ["AP"] * 50)
         patients = np.array([f"p{k}" for k in range(5)] + ["p5", "p6", "p7", "p8"] * 12 + ["p5"] * 2, dtype=object)
-        assert binned_for_others(values, patients)[1] == ["PA", "other (1 value)"]
+        assert binned_for_others(values, patients)[1] == []
         patients[-1] = "p9"
         assert binned_for_others(values, patients)[1] == ["AP", "PA"]
+
+    def test_one_patient_is_not_singled_out(self):
+        kind, categories, codes = binned_for_others(pd.Series([True] + [False] * 599), np.arange(600))
+        assert (kind, categories, set(codes)) == ("category", [], {255})
+        # Beside enough missing ones the patient cannot be told.
+        values = pd.Series(["yes"] + ["no"] * 20 + [None] * 5, dtype=object)
+        assert binned_for_others(values, np.arange(26))[1] == ["no"]
+        assert binned_for_others(values, np.arange(26))[2].tolist() == [255] + [0] * 20 + [255] * 5
 
     def test_all_rare(self):
         values = pd.Series([f"Ward of Dr. {k}" for k in range(1200)])
