@@ -1,11 +1,13 @@
 """A saved audit as the page reads it, without Jupyter: what is accepted, what is refused, and what goes back."""
 
 import base64
+import io
 import json
 import random
 import zlib
 
 import pytest
+from PIL import Image
 
 import mmaudit as mma
 
@@ -47,21 +49,31 @@ def test_it_reads_what_python_saved(read, saved, _small_audit):
     assert read(saved) == _small_audit.candidates["slice_id"].tolist()
 
 
-def test_members_are_those_of_the_audit(read, saved, _small_audit):
-    found = read(saved, "(document, saved) => [...saved.membersOf(document, document.page.rows[0].id)]")
+OF_CASES = """async (document, saved) => {
+    const cases = await saved.hostOfSaved(document, () => undefined).cases({});
+    const columns = await cases.columns();
+    const strength = await cases.strength(document.page.rows[0].id);
+    const members = [...strength.keys()].filter((i) => strength[i] >= 128);
+    return { n: cases.n, members, columns: columns.map(({ name }) => name), truth: [...cases.truth(0)] };
+}"""
+
+
+def test_cases_are_those_of_the_audit(read, saved, _small_audit):
+    found = read(saved, OF_CASES)
+    samples = _small_audit.samples
     members = _small_audit.members(_small_audit.candidates["slice_id"].iloc[0])
-    assert set(found) == set(members.index.astype(str))
+    assert found.get("n") == len(samples), found
+    assert set(samples.index[found["members"]]) == set(members.index)
+    assert found["truth"] == samples["y_true"].tolist()
+    assert found["columns"] == _small_audit._data.metadata.columns.tolist()
 
 
 def test_the_host_answers_what_a_kernel_would(read, saved, _small_audit):
-    start = read(saved, ask("start"))
-    assert (start["content"]["n"], start["content"]["id"]) == (len(_small_audit.samples), 7)
-    columns = read(saved, ask("columns"))["content"]["columns"]
-    assert [one["name"] for one in columns] == _small_audit._data.metadata.columns.tolist()
     case = read(saved, ask("case", "{ position: 3 }"))["content"]
+    assert case["id"] == 7
     assert case["sample"] == str(_small_audit.samples.index[3])
     assert case["report"] is None
-    assert len(case["metadata"]) == len(columns)
+    assert [name for name, _ in case["metadata"]] == _small_audit._data.metadata.columns.tolist()
 
 
 def test_pictures_are_those_that_were_saved(read, saved, _small_audit):
@@ -77,6 +89,20 @@ def test_pictures_are_those_that_were_saved(read, saved, _small_audit):
     assert film["dtype"] == "uint8"
     assert film["width"] > 10
     assert "reason" in read(saved, ask("film", f"{{ position: {none} }}"))["content"]
+
+
+def test_a_picture_that_is_no_small_jpeg_is_not_shown(read, saved, _small_audit):
+    """A picture may be small in the file, and too large for the memory of the page."""
+    document = json.loads(saved)
+    ids = _small_audit.samples.index.astype(str).tolist()
+    large, other = io.BytesIO(), io.BytesIO()
+    Image.new("L", (6000, 6000)).save(large, "JPEG")
+    Image.new("L", (60, 60)).save(other, "PNG")
+    for content in (large.getvalue(), other.getvalue(), b"", b"\xff\xd8", b"\xff\xd8\xff\xe0\x00\x00" * 9):
+        document["thumbnails"] = {ids[0]: base64.b64encode(content).decode()}
+        thumbs = read(json.dumps(document), ask("thumbs", "{ positions: [0], side_px: 96 }"))["content"]
+        assert thumbs["positions"] == []
+        assert "reason" in read(json.dumps(document), ask("film", "{ position: 0 }"))["content"]
 
 
 def test_without_pictures_none_is_in_the_file(read, _small_audit, tmp_path):
@@ -136,6 +162,7 @@ DAMAGE = {
     "page a list": lambda d: at(d, ("page",), []),
     "no rows": lambda d: d["page"].pop("rows"),
     "a row a number": lambda d: at(d, ROW, 3),
+    "words of another kind": lambda d: at(d, (*ROW, "words", "about"), {"toString": 1}),
     "a row without words": lambda d: d["page"]["rows"][0].pop("words"),
     "name a number": lambda d: at(d, (*ROW, "name"), 7),
     "gap a text": lambda d: at(d, (*ROW, "gap"), "1e9"),

@@ -133,6 +133,32 @@ def test_a_file_that_python_has_written_anew_is_shown_anew(lab_page, opened, wri
     page.locator("tr[data-id=s01]").get_by_text("a new name").wait_for()
 
 
+def test_a_note_that_is_half_typed_does_not_go_into_another_file(lab_page, opened, written):
+    page = opened()
+    page.locator("tr[data-id=s01]").click()
+    page.keyboard.press("Enter")
+    page.get_by_label("Note on ").first.press_sequentially("half ")
+    document = json.loads(written[NAME]) | {"user_verdicts": {"slices": {"s01": {"verdict": "accept", "note": ""}}}}
+    document["user_verdicts"]["samples"] = {}
+    (lab_page.folder / NAME).write_text(json.dumps(document), "utf-8")
+    page.evaluate("() => { jupyterapp.shell.currentWidget.context.revert(); }")
+    page.locator("tr[data-id=s01] button[aria-label^='accept'][aria-pressed=true]").wait_for()
+    page.wait_for_timeout(1000)  # longer than what is typed waits until it is saved
+    assert saved(lab_page)["user_verdicts"] == document["user_verdicts"]
+
+
+def test_verdicts_in_quick_succession_are_all_saved(lab_page, opened, _small_audit):
+    page = opened()
+    ids = _small_audit.candidates["slice_id"].tolist()[:6]
+    for slice_id in ids:
+        page.locator(f"tr[data-id={slice_id}]").click()
+        page.keyboard.press("q")
+        page.wait_for_timeout(150)
+    until_saved(lab_page, lambda file: set(file["user_verdicts"]["slices"]) == set(ids))
+    page.wait_for_function("() => !jupyterapp.shell.currentWidget.context.model.dirty")
+    assert page.locator(".jp-Dialog").count() == 0
+
+
 HOSTILE = "<img src=x onerror='window.hacked=1'><script>window.hacked=1</script>"
 
 

@@ -79,7 +79,7 @@ function parquet(registry, trans) {
 /** Show the dialog for a table; resolve to the notebook as {path, kernel, run}, or to null. */
 async function audit({ services }, { serviceManager }, trans, path) {
   const [{ Kernel, pythonKernels }, { askRoles }] = await Promise.all([import("./kernel.js"), import("./dialog.js"), style()]);
-  const { folder, name } = split(path);
+  const { folder, name } = split(path, serviceManager.contents);
   const kernels = await pythonKernels(serviceManager);
   const start = (kernel) => new Kernel({ services, manager: serviceManager, trans }, folder, kernel);
   const made = await askRoles({ name, kernels, start, trans });

@@ -34,9 +34,11 @@ export function style() {
   return styled;
 }
 
-/** Return the folder and the name of a path of the server. A drive, as in "RTC:folder/x.csv", stays with the folder. */
-export function split(path) {
-  const at = Math.max(path.lastIndexOf("/"), path.indexOf(":"));
+/** Return the folder and the name of a path of the server. A drive of `contents`, as in "RTC:x.csv", stays with the folder. */
+export function split(path, contents = null) {
+  const slash = path.lastIndexOf("/");
+  const drive = contents?.driveName(path);
+  const at = slash < 0 && drive ? drive.length : slash;
   return { folder: path.slice(0, at + 1).replace(/\/$/, ""), name: path.slice(at + 1) };
 }
 

@@ -355,7 +355,10 @@ class RolesDialog {
 
   /** Ask the kernel, a new one where it ended: what was chosen here is still here. */
   ask(question, options) {
-    if (this.kernel.ended) this.kernel = this.start(this.kernelName);
+    if (this.kernel.ended) {
+      void this.kernel.dispose(); // the server may have started it again
+      this.kernel = this.start(this.kernelName);
+    }
     return this.kernel.ask(question, options);
   }
 

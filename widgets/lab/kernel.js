@@ -1,14 +1,17 @@
-// A kernel that answers questions about the files of a folder. It lives as long as who asks, and is never seen.
+// A kernel that answers questions about the files of a folder. It lives as long as who asks.
 
 import { newId } from "../shared/dom.js";
 import { join } from "./common.js";
 
 const ANSWER = "application/vnd.mmaudit.answer+json";
 
-/** Return the code that asks. It is plain ASCII: IPython would split the line at some of the other characters. */
+/**
+ * Return the code that asks. It is plain ASCII: IPython would split the line at some of the other characters. Modules are
+ * never taken from the folder of the table, which may be somebody else's.
+ */
 export function codeOf(question) {
   const json = JSON.stringify(question).replace(/[^ -~]/g, (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, "0")}`);
-  return `import mmaudit.lab as _m; _m.answer(${JSON.stringify(json)})`;
+  return `import sys; sys.path[:] = [p for p in sys.path if p]; import mmaudit.lab as _m; _m.answer(${JSON.stringify(json)})`;
 }
 
 /** Return the Python kernels as [{name, title}], the server's default first. */

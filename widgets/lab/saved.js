@@ -1,13 +1,14 @@
 // A saved audit as what is behind a store: it is read from a file that anybody may have written, so every value is checked
 // before a part sees it; it answers what a kernel would answer; and of what people do, verdicts, notes and names are kept.
 
-import { MEMBER, unpack } from "../shared/cases.js";
+import { Cases, unpack } from "../shared/cases.js";
 import { MISSING, valueWords } from "../shared/filters.js";
 import { VERDICTS } from "../shared/verdicts.js";
 
 const KIND = "mmaudit.AuditResult";
 const SCHEMA = 2;
 const [MOST_CHARACTERS, MOST_SLICES, MOST_CASES, MOST_BYTES, MOST_NAME, MOST_NOTE] = [150e6, 5000, 100_000, 2 ** 28, 200, 10_000];
+const MOST_SIDE_PX = 1024; // of a small picture: a larger one may be small in the file and huge in memory
 const BYTES = { uint8: 1, int8: 1, uint16: 2, float32: 4 };
 const FIRST_TABLE = { sort: "rank", ascending: true, text: "", kinds: [], confirmed: false, hidden: false };
 const FIRST_GRID = { show: "members", tile_px: 96, beside: "", model: 0, models: false };
@@ -25,11 +26,11 @@ const TERM = { text, category: text, status: text, said: text };
 const ROW = {
   id: text, name: text, sentence: text, rule: text, error_type: text, error_name: text, modality: text, target: text, label: text,
   target_index: count, rank: count, n_patients: number, gap: number, ci_low: number, ci_high: number, q: number, stability: number,
-  confirmed: flag, terms: [TERM], overlap: each(number), words: { standing: text, origin: text, kind: text, gap: text, q: text, stability: text, said: text },
+  confirmed: flag, terms: [TERM], overlap: each(number), words: { about: some(text), standing: text, origin: text, kind: text, gap: text, q: text, stability: text, said: text },
 };
 const SAID = { text, tags: [text], words: text };
 const CARD = {
-  sentence: text, verdict: text, facts: [[text]], what: { sentence: some(text), parts: [{ name: text, text, standing: text, numbers: text }] },
+  sentence: text, verdict: text, facts: [[text]], what: { sentence: some(text), parts: [{ name: text, text, holds: some(flag), standing: text, numbers: text }] },
   reason: some(text), terms: [SAID], absent: [SAID], traits: [text], left_out: text, leakage: text, triage: some(text), tested: [text], limits: [text],
 };
 const CASES = {
@@ -58,7 +59,7 @@ export class UnreadableAudit extends Error {}
 /**
  * Return what is in a saved audit.
  * @param {string} content of the file
- * @returns {Promise<any>} the document, checked; `page.cases.bytes`: its block
+ * @returns {Promise<any>} the document, checked; `page.cases.arrays`: what its block holds, `position`: places of ids
  * @throws {UnreadableAudit}
  */
 export async function readSaved(content) {
@@ -95,7 +96,7 @@ export async function readSaved(content) {
   return document;
 }
 
-/** Return what is wrong with the cases, or ""; adds their block as bytes and their positions by id. */
+/** Return what is wrong with the cases, or ""; adds their arrays, in the place of the block, and their positions by id. */
 async function problemOf(cases, rows) {
   const { n, ids, targets, models, columns, sections } = cases;
   if (n > MOST_CASES || ids.length !== n || !targets.length || models.length !== 1) return "cases";
@@ -107,11 +108,11 @@ async function problemOf(cases, rows) {
   cases.position = new Map(ids.map((id, i) => [id, i]));
   if (cases.position.size < n) return "cases";
   try {
-    cases.bytes = bytesOf(cases.block);
-    const arrays = await unpack(cases.bytes, sections);
+    const arrays = await unpack(bytesOf(cases.block), sections);
     const known = columns.every(({ name, categories }) => arrays[`column:${name}`].every((code) => code === MISSING || code < categories.length));
     if (!known || !targets.every((_, t) => arrays[`truth:${t}`].every((truth) => truth >= -1 && truth <= 1))) return "values of cases";
     cases.arrays = arrays;
+    delete cases.block;
   } catch {
     return "cases";
   }
@@ -121,6 +122,17 @@ async function problemOf(cases, rows) {
 function bytesOf(base64) {
   const letters = atob(base64);
   return Uint8Array.from({ length: letters.length }, (_, k) => letters.charCodeAt(k));
+}
+
+/** Return the longer side of a JPEG, in pixels, as its header says; 0 of anything else. */
+function sideOf(bytes) {
+  const word = (at) => bytes[at] * 256 + bytes[at + 1];
+  if (word(0) !== 0xffd8) return 0;
+  for (let at = 2; bytes[at] === 0xff; at += 2 + word(at + 2)) {
+    const marker = bytes[at + 1];
+    if (marker >= 0xc0 && marker <= 0xcf && ![0xc4, 0xc8, 0xcc].includes(marker)) return Math.max(word(at + 5), word(at + 7));
+  }
+  return 0;
 }
 
 const viewOf = (bytes) => new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
@@ -163,13 +175,7 @@ export function hostOfSaved(document, onEdit) {
     onEdit({ user_verdicts, user_edits: values._edits });
   };
 
-  const block = () => {
-    if (!cases) throw new Error(`A saved audit holds its cases up to ${MOST_CASES.toLocaleString("en")}: open it in a notebook to see more than the table.`);
-    return [viewOf(cases.bytes)];
-  };
   const answers = {
-    start: () => ({ buffers: block(), content: { n: cases.n, targets: cases.targets, models: cases.models, has_reports: false, sections: cases.sections } }),
-    columns: () => ({ buffers: block(), content: { columns: cases.columns, sections: cases.sections } }),
     notes: () => ({ content: { notes } }),
     note({ of, text: words }) {
       const { [of]: _, ...others } = notes;
@@ -194,18 +200,18 @@ export function hostOfSaved(document, onEdit) {
     },
     async film({ position }) {
       const picture = pictureOf(position);
-      if (!picture) return { content: { reason: "no picture was saved with this audit" } };
+      if (!picture) return { content: { reason: "no picture of this case was saved" } };
       const bitmap = await createImageBitmap(new Blob([picture], { type: "image/jpeg" }));
       const { width, height } = bitmap;
       const context = new OffscreenCanvas(width, height).getContext("2d");
       context.drawImage(bitmap, 0, 0);
-      const grey = context.getImageData(0, 0, width, height).data.filter((_, k) => k % 4 === 0);
+      const colours = context.getImageData(0, 0, width, height).data;
+      const grey = Uint8Array.from({ length: width * height }, (_, k) => colours[4 * k]);
       const packed = new Blob([grey]).stream().pipeThrough(new CompressionStream("deflate"));
       const bytes = new Uint8Array(await new Response(packed).arrayBuffer());
-      return { content: { dtype: "uint8", width, height, file_width: width, file_height: height, bit_depth: 8 }, buffers: [viewOf(bytes)] };
+      return { content: { dtype: "uint8", width, height, file_width: width, file_height: height, bit_depth: 8, small: true }, buffers: [viewOf(bytes)] };
     },
     case({ position }) {
-      block();
       const metadata = cases.columns.map((column) => [column.name, valueWords(column, cases.arrays[`column:${column.name}`][position])]);
       const part = cases.arrays.confirmation[position] ? "confirmation" : "discovery";
       return { content: { sample: cases.ids[position], part, report: null, why: "A saved audit holds no reports.", spans: [], terms: false, metadata } };
@@ -215,7 +221,9 @@ export function hostOfSaved(document, onEdit) {
     const id = cases?.ids[position];
     if (id === undefined || !Object.hasOwn(pictures, id)) return null;
     try {
-      return bytesOf(pictures[id]);
+      const picture = bytesOf(pictures[id]);
+      const side = sideOf(picture);
+      return side && side <= MOST_SIDE_PX ? picture : null;
     } catch {
       return null;
     }
@@ -233,6 +241,13 @@ export function hostOfSaved(document, onEdit) {
 
   return {
     lacks: ["test", "search", "map", "counterexamples"],
+    async cases(store) {
+      if (!cases) throw new Error(`A saved audit holds its cases up to ${MOST_CASES.toLocaleString("en")}: open it in a notebook to see more than the table.`);
+      const { n, targets, models, columns, arrays } = cases;
+      const found = new Cases(store, { n, targets, models, has_reports: false }, arrays);
+      found.asked.set("columns", Promise.resolve(columns.map((column) => ({ ...column, codes: arrays[`column:${column.name}`] }))));
+      return found;
+    },
     get: (name) => values[name],
     set(name, value) {
       values[name] = value;
@@ -253,12 +268,6 @@ export function hostOfSaved(document, onEdit) {
       return () => told.delete(callback);
     },
   };
-}
-
-/** Return the members of a slice by the ids of cases. */
-export function membersOf({ page: { cases } }, sliceId) {
-  const strength = cases?.arrays[`member:${sliceId}`] ?? [];
-  return new Set([...strength.keys()].filter((i) => strength[i] >= MEMBER).map((i) => cases.ids[i]));
 }
 
 /** Return the text of a JSON object with other values of some of its keys; every other character stays as it is. */

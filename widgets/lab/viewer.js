@@ -1,6 +1,6 @@
 // A saved audit as a document: it opens without a kernel, and what people say of slices and images goes back into the file.
 
-import { afterPause, button, fill, h } from "../shared/dom.js";
+import { afterPause, button, h } from "../shared/dom.js";
 import { mountExplorer } from "../shared/panes.js";
 import { mountRoot } from "../shared/root.js";
 import { Store } from "../shared/store.js";
@@ -10,6 +10,7 @@ import { UnreadableAudit, hostOfSaved, readSaved, withValues } from "./saved.js"
 
 const [FACTORY, FILE_TYPE, EXTENSION] = ["mmaudit", "mmaudit", ".mmaudit.json"];
 const SAVE_MS = 400;
+const saved = new WeakSet(); // contexts that are being saved: two savings at a time look like a conflict to JupyterLab
 
 /** Return what a saved audit says of itself, above its slices. */
 function headOf({ summary, page, thumbnails }, trans) {
@@ -41,11 +42,19 @@ function makeView({ widgets }, trans) {
       this.addClass("mma-saved");
       this.node.tabIndex = -1;
       this.node.dataset.ready = "0";
-      this.saving = afterPause(() => this.isDisposed || context.save(), SAVE_MS);
+      this.saving = afterPause(() => this.save(), SAVE_MS);
+      // JupyterLab closes a tab without telling the field that has the focus.
+      this.typed = afterPause((field) => field.isConnected && field.dispatchEvent(new Event("change")), SAVE_MS);
+      this.node.addEventListener("input", ({ target }) => {
+        if (!target.matches(".mma-note")) return;
+        context.model.dirty = true;
+        this.typed(target);
+      });
       void context.ready.then(() => {
         if (this.isDisposed) return;
         void this.draw();
         context.model.contentChanged.connect(this.draw, this);
+        context.fileChanged.connect(this.tellLock, this);
       });
     }
 
@@ -54,67 +63,87 @@ function makeView({ widgets }, trans) {
       const content = this.context.model.toString();
       if (content === this.content) return;
       this.content = content;
+      this.end(); // now: what is half typed was meant for the file as it was
       this.node.dataset.ready = "0";
-      let document = null;
-      let problem = "";
+      const isCurrent = () => !this.isDisposed && content === this.content;
       try {
-        [document] = await Promise.all([readSaved(content), style()]);
+        const [document] = await Promise.all([readSaved(content), style()]);
+        if (isCurrent()) this.show(document);
       } catch (error) {
         await style();
-        problem = error instanceof UnreadableAudit ? error.message : trans.__("This file cannot be shown (%1). Save the audit again.", error.name);
+        const words = error instanceof UnreadableAudit ? error.message : trans.__("This file cannot be shown (%1). Save the audit again.", error.name);
+        if (isCurrent()) this.refuse(words);
       }
-      if (this.isDisposed || content !== this.content) return; // the file has changed meanwhile
-      this.end();
-      if (problem) this.refuse(problem);
-      else this.show(document);
-      this.node.dataset.ready = "1";
+      if (isCurrent()) this.node.dataset.ready = "1";
     }
 
     refuse(problem) {
       const open = button(trans.__("Open as text"), () => this.asText());
       const root = h("section", { class: "mma-root mma-saved-refused", role: "alert" }, h("h2", {}, trans.__("This audit cannot be shown")), h("p", { class: "mma-message", "data-kind": "error", dir: "auto" }, problem), open);
-      this.node.append(root);
+      this.node.replaceChildren(root);
       this.ends = [() => root.remove()];
     }
 
     show(document) {
-      const host = hostOfSaved(document, (changed) => this.write(changed));
+      const host = hostOfSaved(document, (changed) => this.document === document && this.write(changed));
       const store = new Store(host, { filters: [] });
-      this.store = store;
-      this.document = document;
+      Object.assign(this, { store, document });
       store.readNotes();
-      const told = h("p", { class: "mma-message", "data-kind": "error", role: "alert", hidden: true });
-      this.told = told;
+      this.told = h("p", { class: "mma-message", "data-kind": "error", role: "alert", hidden: true }, trans.__("The file is read-only: verdicts are shown, but not saved. Save it under another name."));
       const end = mountRoot(
         this.node,
         store,
         (el) => {
-          el.append(headOf(document, trans), told);
+          el.append(headOf(document, trans), this.told);
           return mountExplorer(el, store);
         },
         trans.__("Saved audit"),
+        { inCell: false },
       );
       this.ends = [end, () => store.dispose()];
     }
 
     /** Put what has changed into the file, and nothing else. */
     write(changed) {
-      this.content = withValues(this.content, changed);
-      this.context.model.fromString(this.content);
-      const isLocked = this.context.contentsModel?.writable === false;
-      this.told.hidden = !isLocked;
-      if (isLocked) fill(this.told, trans.__("The file is read-only: verdicts are shown, but not saved. Save it under another name."));
-      else this.saving();
+      const { content: before, context: { model } } = this;
+      const after = withValues(before, changed);
+      let [start, end] = [0, 0];
+      while (start < after.length && before[start] === after[start]) start += 1;
+      while (end < Math.min(before.length, after.length) - start && before.at(-1 - end) === after.at(-1 - end)) end += 1;
+      this.content = after;
+      // The editor's own undo would keep every version of the whole file.
+      model.sharedModel.transact(() => model.sharedModel.updateSource(start, before.length - end, after.slice(start, after.length - end)), false);
+      this.tellLock();
+      if (this.told.hidden) this.saving();
+    }
+
+    tellLock() {
+      if (this.told) this.told.hidden = this.context.contentsModel?.writable !== false || !this.context.model.dirty;
+    }
+
+    async save() {
+      const { context } = this;
+      if (this.isDisposed) return;
+      if (saved.has(context)) return void this.saving();
+      saved.add(context);
+      const { content } = this;
+      await context.save().catch(() => undefined); // JupyterLab says why
+      saved.delete(context);
+      if (this.isDisposed || content === this.content) return;
+      context.model.dirty = true; // JupyterLab takes it for saved
+      this.saving();
     }
 
     end() {
-      this.ends?.forEach((end) => end());
-      [this.ends, this.store, this.document] = [null, null, null];
+      const { ends } = this;
+      [this.ends, this.store, this.document, this.told] = [null, null, null, null]; // before: what ends may want to write
+      ends?.forEach((end) => end());
     }
 
     dispose() {
       if (this.isDisposed) return;
       this.saving.cancel();
+      this.typed.cancel();
       this.end();
       super.dispose();
     }
@@ -216,7 +245,7 @@ export function viewerPlugin(jupyter) {
       });
       const explore = async (path) => {
         const { Kernel, pythonKernels } = await import("./kernel.js");
-        const [{ folder, name }, [python]] = [split(path), await pythonKernels(app.serviceManager)];
+        const [{ folder, name }, [python]] = [split(path, app.serviceManager.contents), await pythonKernels(app.serviceManager)];
         if (!python) throw new Error(trans.__("There is no Python kernel. Install one: pip install ipykernel."));
         const kernel = new Kernel({ services, manager: app.serviceManager, trans }, folder, python.name);
         try {

@@ -60,7 +60,7 @@ const panelOf = (Widget) =>
       this.node.append(
         h(
           "div",
-          { class: "mma-root mma-lab-workshop", "data-lm-suppress-shortcuts": "true" },
+          { class: "mma-root mma-lab-workshop" },
           h("h1", {}, trans.__("Workshop: auditing an image classifier")),
           h("p", { id }, trans.__("Opening a notebook copies all of them into a folder of yours. The originals stay as they are, and so does every file that the folder has already.")),
           h("p", { class: "mma-bar" }, h("label", {}, trans.__("Folder of the copies: "), h("bdi", { dir: "auto" }, cwd ? `${cwd}/` : "/"), this.folder), h("label", {}, this.solutions, trans.__(" with solutions (instructor)"))),

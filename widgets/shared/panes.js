@@ -37,7 +37,7 @@ export function mountExplorer(el, store) {
     clearTimeout(slow);
     fill(told);
     root.dataset.ready = "1";
-  }, () => undefined);
+  }, () => clearTimeout(slow));
   // The row of the slice comes into view, whoever selected it.
   const find = afterPause(() => {
     const row = left.querySelector('tr[aria-selected="true"]');

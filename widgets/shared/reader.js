@@ -173,7 +173,7 @@ function makeFilm(told) {
     context.imageSmoothingQuality = "high";
     context.drawImage(painted, view.x, view.y, film.file_width * view.scale, film.file_height * view.scale);
     const size = film.width < film.file_width ? `${film.width} of ${film.file_width} px wide` : `${film.file_width} × ${film.file_height} px`;
-    told(`zoom ${percent(view.scale)}, window ${percent(look.window)}, level ${percent(look.level)}${look.inverted ? ", inverted" : ""}; ${size}, ${film.bit_depth} bits`);
+    told(`zoom ${percent(view.scale)}, window ${percent(look.window)}, level ${percent(look.level)}${look.inverted ? ", inverted" : ""}; ${film.small ? "small picture, " : ""}${size}, ${film.bit_depth} bits`);
   });
   const paint = everyFrame(() => {
     if (!film) return;

@@ -24,14 +24,14 @@ export function widget(mount, { name, local = {} }) {
   };
 }
 
-/** Put a view into an element: its root, the live region, and the key that undoes. */
-export function mountRoot(el, store, mount, name) {
+/** Put a view into an element: its root, the live region, and the key that undoes. `inCell`: whether in a notebook. */
+export function mountRoot(el, store, mount, name, { inCell = true } = {}) {
   const said = h("div", { class: "mma-unseen", role: "status", "aria-live": "polite" });
   const body = h("div", { class: "mma-body" });
   // JupyterLab leaves the keys alone below an element with this attribute, but for those keys that are for whatever has
   // the focus, such as D twice to delete a cell: so that what has it gets the attribute, too.
-  const root = h("section", { class: "mma-root", "aria-label": name, "data-lm-suppress-shortcuts": "true" }, body, said);
-  root.addEventListener("focusin", (event) => event.target.setAttribute("data-lm-suppress-shortcuts", "true"));
+  const root = h("section", { class: "mma-root", "aria-label": name, "data-lm-suppress-shortcuts": inCell && "true" }, body, said);
+  if (inCell) root.addEventListener("focusin", (event) => event.target.setAttribute("data-lm-suppress-shortcuts", "true"));
   root.addEventListener("keydown", (event) => {
     const typing = event.target.closest?.("input, textarea, select");
     if ((event.ctrlKey || event.metaKey) && event.key === "z" && !typing) {

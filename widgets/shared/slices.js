@@ -19,7 +19,7 @@ const SLICE_COLUMNS = [
   ["shared", "Overlap"],
   ["verdict", "Verdict"],
 ];
-const KEYS = "Keys: ↑↓ rows (↑ at the top: sort), Enter card, Space select, M mark, F2 rename, H hide, A R Q verdict, Ctrl+Z undo";
+const KEYS = "Keys: ↑↓ rows (↑ at the top: sort), Enter card, Space select, F2 rename, H hide, A R Q verdict, Ctrl+Z undo";
 
 /** Return the slices that are shown, in their order; `order` of _rows.py does the same. */
 export function sliceOrder(rows, table, { names, hidden }) {
@@ -243,7 +243,7 @@ export function mountTable(el, store, { undo = false } = {}) {
   const root = h("div", { class: "mma-table" },
     bar("Filter", text, kinds, confirmed, withHidden, undo ? undoing : null, count),
     bar("Selected and marked slices", renaming, hiding, merging, splitting), told,
-    h("div", { class: "mma-scroll" }, table, empty), h("p", { class: "mma-quiet" }, KEYS));
+    h("div", { class: "mma-scroll" }, table, empty), h("p", { class: "mma-quiet" }, KEYS, store.lacks("test") ? null : ", M mark"));
 
   const idOf = (event) => event.target.closest("tr[data-id]")?.dataset.id;
   body.onclick = (event) => {
@@ -263,7 +263,7 @@ export function mountTable(el, store, { undo = false } = {}) {
       ArrowRight: () => cards.has(id) || open(id),
       ArrowLeft: () => cards.has(id) && toggle(id),
       " ": () => select(selected() === id ? "" : id),
-      m: () => mark(id),
+      m: () => store.lacks("test") || mark(id),
       h: () => hide(id),
       F2: () => rename(id),
       Escape: () => (marks.size ? (marks.clear(), refresh()) : selected() && select("")),

@@ -56,6 +56,7 @@ export function mountVerdict(el, store, of, words) {
   );
   const note = h("input", { class: "mma-input mma-note", type: "text", placeholder: "note", "aria-label": `Note on ${words}`, dir: "auto" });
   note.addEventListener("change", () => {
+    if (note.value === (store.get("notes")[of] ?? "")) return;
     const notes = { ...store.get("notes"), [of]: note.value };
     if (!note.value) delete notes[of];
     store.change(`${words}: note`, { notes });
