@@ -351,9 +351,9 @@ def older_lab(tmp_path_factory):
     server.stop()
 
 
-@pytest.fixture(scope="module", params=["lab", "older_lab"], ids=["newest", OLDER])
+@pytest.fixture(scope="session", params=["lab", "older_lab"], ids=["newest", OLDER])
 def lab_page(request, browser, browser_context_args, watching):
-    """A page of each JupyterLab, for all tests of a file; each test begins without tabs and kernels."""
+    """A page of each JupyterLab, for the tests of all files; a test closes what it has opened."""
     server = request.getfixturevalue(request.param)
     context = browser.new_context(**browser_context_args, viewport={"width": 1500, "height": 1000})
     context.set_default_timeout(OPEN_MS)

@@ -1,7 +1,7 @@
 """The wheel: what is in it, and that it works in a fresh environment without any extra.
 
-On this Python, and on the oldest and newest other supported Python that is found. pip installs the dependencies, so
-these tests need a package index.
+On the oldest and the newest other supported Python that is found, else on this one, in which all other tests run. pip
+installs the dependencies, so these tests need a package index.
 """
 
 import functools
@@ -44,7 +44,7 @@ def version_of(python):
 
 
 def pythons():
-    """Return this interpreter, and the oldest and the newest of other supported versions that are installed."""
+    """Return the oldest and the newest other supported version that is installed, or this one if there is none."""
     names = [f"python{major}.{minor}" for major, minor in SUPPORTED]
     found = [shutil.which(name) for name in names]
     pyenv = Path(os.environ.get("PYENV_ROOT", "~/.pyenv")).expanduser()
@@ -52,7 +52,7 @@ def pythons():
     others = {version_of(python): python for python in found if python}
     others = {version: python for version, python in others.items() if version in SUPPORTED}
     others.pop(sys.version_info[:2], None)
-    return [sys.executable, *dict.fromkeys(others[pick(others)] for pick in (min, max) if others)]
+    return list(dict.fromkeys(others[pick(others)] for pick in (min, max) if others)) or [sys.executable]
 
 
 @pytest.fixture(scope="module")
