@@ -6,7 +6,7 @@ import os
 import re
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +17,22 @@ from pandas.api import types as pandas_types
 from mmaudit._errors import AuditWarning, ImageReadError, InputError, MissingExtraError, nearest
 from mmaudit.data import AuditData
 from mmaudit.images import ImageFiles
-from mmaudit.lab._guess import MOST_FEW, fold, is_undecided, matched, pairs_by_name, restates, yes_value
+from mmaudit.lab._guess import (
+    doubtful_name,
+    matched,
+    pairs_by_name,
+    plain_ids,
+    training_rows,
+    undecided_among,
+    yes_value,
+)
+from mmaudit.lab._leaks import MOST_FEW, Predicted, auroc, leak
+from mmaudit.lab._plan import Plan, keeping, labelling
 from mmaudit.lab._table import Table, text_of
 
-__all__ = ["Checked", "Plan", "check_roles", "prepare"]
+__all__ = ["Checked", "check_roles"]
 
-BUILD_ROWS = 20_000
-EACH_LABEL_ROWS = 500  # rows of each label among them at least, so that a rare one does not seem to be missing
+BUILD_ROWS = 400_000
 LOOK_FOR_FILES = 5_000
 OPENED = 12  # images, to see whether they can be
 MANY_OPENED = 60
@@ -31,6 +40,7 @@ FEW_PATIENTS, LEAST_PATIENTS = 50, 20
 RARE_CASES = 20
 FOLDS = 5
 ONE_SIDED = 0.97
+CLEARLY = 3  # standard errors below chance
 BAD_SHARE = 0.05  # of unreadable images, beyond which an audit stops
 
 # What the dialog calls each argument.
@@ -48,100 +58,6 @@ FIELDS = {
     "threshold": "Threshold",
     "data": "Table",
 }
-
-
-@dataclass(frozen=True)
-class Plan:
-    """How the rows of a table become cases; the notebook says the same in code.
-
-    Attributes
-    ----------
-    kind : {"binary", "multilabel", "multiclass"}
-    ones : tuple
-        Values of the label that count as 1; empty where it is 0 and 1 already.
-    undecided : tuple of str
-        Values of the label that say that there is none.
-    classes : tuple
-        Values of the label in the order of the columns of probabilities; empty where there are no classes.
-    target : tuple of str
-        Columns of labels that `AuditData` gets: those of the table, or a new one.
-    lacking : frozenset of str
-        What some rows lack and are left out for: "label", "proba".
-    stand_in : {"image", "metadata"} or None
-        What probabilities are made of where there are none.
-    opens_images : bool
-        Whether images that cannot be read are looked for before the audit.
-    """
-
-    table: Table
-    kind: str
-    label: tuple[str, ...]
-    ones: tuple[Any, ...]
-    undecided: tuple[str, ...]
-    classes: tuple[Any, ...]
-    target: tuple[str, ...]
-    proba: tuple[str, ...]
-    patient_id: str | None
-    sample_id: str | None
-    image: str | None
-    image_root: str | None
-    report: str | None
-    metadata: tuple[str, ...]
-    threshold: float | None
-    stand_in: str | None
-    lacking: frozenset[str] = frozenset()
-    opens_images: bool = False
-
-    @property
-    def texts(self) -> list[str]:
-        """Columns that are read as text."""
-        names = (self.patient_id, self.sample_id, self.image)
-        return list(dict.fromkeys(name for name in names if name is not None))
-
-    @property
-    def columns(self) -> list[str]:
-        """All columns that have a role."""
-        one = (self.patient_id, self.sample_id, self.image, self.report)
-        return list(
-            dict.fromkeys([*self.label, *self.proba, *(name for name in one if name is not None), *self.metadata])
-        )
-
-    @property
-    def label_name(self) -> str | list[str] | None:
-        """What label 1 means, or the name of each class; None: the name of the column."""
-        if self.classes:
-            return [text_of(value) for value in self.classes]
-        if self.kind == "binary" and self.ones:
-            first = text_of(self.ones[0])
-            return self.label[0] if fold(first) in _PLAIN or len(self.ones) > 3 else first
-        return None
-
-    @property
-    def label_terms(self) -> list[str]:
-        """Further values that count as 1, which restate the label in reports."""
-        if self.kind != "binary" or self.label_name in (None, self.label[0]):
-            return []
-        return [text_of(value) for value in self.ones[1:]]
-
-    def keywords(self) -> dict[str, Any]:
-        """Return the keywords of `AuditData.from_frame`."""
-        one = len(self.target) == 1
-        given = {
-            "label": self.target[0] if one else list(self.target),
-            "y_proba": self.proba[0] if len(self.proba) == 1 else list(self.proba),
-            "patient_id": self.patient_id,
-            "sample_id": self.sample_id,
-            "image": self.image,
-            "image_root": self.image_root,
-            "report": self.report,
-            "metadata": list(self.metadata),
-            "label_name": self.label_name,
-            "label_terms": self.label_terms,
-        }
-        return {name: value for name, value in given.items() if value not in (None, [], ())}
-
-
-_PLAIN = {"yes", "y", "true", "1", "positive", "pos", "present", "case", "t", ""}
 
 
 @dataclass
@@ -179,11 +95,13 @@ def check_roles(table: Table, roles: Mapping[str, Any], step: Callable[[int, int
     """
     given = _given_roles(table, roles)
     step(0, 3, "Reading the table")
-    frame = table.read(*_to_read(given))
+    columns, texts = _to_read(given)
+    splits = [name for name, values in table.first.items() if training_rows(name, values) is not None]
+    frame = table.read([*columns, *splits], texts)
     plan = _plan(table, given, frame)
     step(1, 3, "Looking at the rows")
+    cases, left_out, plan = _prepare(plan, frame)
     checked = Checked(plan)
-    cases, left_out = prepare(plan, frame)
     if plan.image is not None:
         step(2, 3, "Looking for the images")
         cases = _check_images(checked, cases, left_out)
@@ -195,7 +113,9 @@ def check_roles(table: Table, roles: Mapping[str, Any], step: Callable[[int, int
     data = _build(plan, cases)
     _check_patients(checked, cases)
     _tell(checked, frame, cases, left_out)
-    _warn(checked, cases, data)
+    _warn(checked, cases)
+    _warn_of_training(checked, cases[splits])
+    _warn_of_leaks(checked, cases, data)
     return checked
 
 
@@ -275,7 +195,7 @@ def _to_read(given: Mapping[str, Any]) -> tuple[list[str], list[str]]:
 
 def _plan(table: Table, given: Mapping[str, Any], frame: pd.DataFrame) -> Plan:
     labels, probas = given["label"], given["proba"]
-    for name in frame.columns:
+    for name in _to_read(given)[0]:
         some = frame[name].dropna().iloc[:20]
         is_label = name in labels
         if not all(isinstance(v, _PLAIN_TYPES) if is_label else pandas_types.is_hashable(v) for v in some):
@@ -283,24 +203,25 @@ def _plan(table: Table, given: Mapping[str, Any], frame: pd.DataFrame) -> Plan:
             raise InputError(role, "numbers, texts or booleans", f"another kind in {name!r}", "Choose another column.")
     classes: list[Any] = []
     ones: list[Any] = []
-    undecided: list[str] = []
+    undecided: list[Any] = []
+    by_position = False
     if len(labels) > 1:
         kind = "multilabel"
         probas = _ordered(labels, probas)
-        ones = _values(frame, labels, given["positive"])
+        ones, undecided = _ones(frame, labels, given["positive"])
     elif len(probas) > 2:
         kind = "multiclass"
         if given["positive"]:
             got = f"{len(probas)} columns, and values that count as 1"
             action = "Choose one column of Probability, or no value that counts as 1."
             raise InputError("Probability", "one column, of label 1", got, action)
-        classes = _classes(frame[labels[0]], labels[0], probas)
+        classes, by_position = _classes(frame, labels[0], probas)
     else:
         kind = "binary"
         if len(probas) == 2:
             action = "Keep that of label 1."
             raise InputError("Probability", "one column, or one for each of three or more classes", "two", action)
-        ones, undecided = _ones(frame, labels[0], given["positive"])
+        ones, undecided = _ones(frame, labels, given["positive"])
     return Plan(
         table=table,
         kind=kind,
@@ -313,7 +234,7 @@ def _plan(table: Table, given: Mapping[str, Any], frame: pd.DataFrame) -> Plan:
         stand_in=_stand_in(given, kind),
         **{role: given[role] for role in ("patient_id", "sample_id", "image", "image_root", "report", "threshold")},
         metadata=tuple(given["metadata"]),
-        lacking=_lacking(frame, labels, probas, kind, undecided, classes),
+        by_position=by_position,
     )
 
 
@@ -343,24 +264,21 @@ def _by_text(frame: pd.DataFrame, columns: Sequence[str]) -> dict[str, Any]:
     return found
 
 
-def _values(frame: pd.DataFrame, columns: Sequence[str], chosen: Sequence[str]) -> list[Any]:
+def _values(known: Mapping[str, Any], label: str, chosen: Sequence[str]) -> list[Any]:
     """Return the values of these texts, whole numbers without a point."""
-    if not chosen:
-        return []
-    known = _by_text(frame, columns)
     absent = [text for text in chosen if text not in known]
     if absent:
-        got = f"{len(absent)} that {columns[0]!r} does not have"
+        got = f"{len(absent)} that {label!r} does not have"
         raise InputError("Counts as 1", "values of the label", got, "Choose again.")
     return _whole([known[text] for text in chosen])
 
 
-def _ones(frame: pd.DataFrame, label: str, chosen: Sequence[str]) -> tuple[list[Any], list[str]]:
-    """Return the values that count as 1, none where the label is 0 and 1 already, and those that say nothing."""
-    known = _by_text(frame, [label])
-    undecided = [text for text, v in known.items() if isinstance(v, str) and is_undecided(text) and text not in chosen]
+def _ones(frame: pd.DataFrame, labels: Sequence[str], chosen: Sequence[str]) -> tuple[list[Any], list[Any]]:
+    """Return the values that count as 1, none where labels are 0 and 1 already, and those that count as missing."""
+    known = _by_text(frame, labels)
+    undecided = [text for text in undecided_among(known) if text not in chosen]
     decided = [text for text in known if text not in undecided]
-    plain = all(isinstance(value, (bool, int, float)) for value in known.values()) and set(decided) <= _ZERO_ONE
+    plain = set(decided) <= _ZERO_ONE and all(isinstance(known[text], (bool, int, float)) for text in decided)
     if not chosen and not plain:
         yes = yes_value(decided)
         if yes is None:
@@ -369,26 +287,28 @@ def _ones(frame: pd.DataFrame, label: str, chosen: Sequence[str]) -> tuple[list[
                 raise InputError("Label", "0 and 1, or few values", many, "Check that it is the label's column.")
             raise InputError("Counts as 1", "at least one value of the label", "none", "Tick the values that do.")
         chosen = [yes]
+    elif not chosen and undecided and len(labels) > 1:
+        chosen = [text for text in decided if text in ("1", "True")]  # the rest becomes 0, or missing
     if chosen and set(decided) <= set(chosen):
         raise InputError("Counts as 1", "some values of the label", "all of them", "Leave those that count as 0 open.")
-    return _values(frame, [label], chosen), undecided
+    return _values(known, labels[0], chosen), _whole([known[text] for text in undecided])
 
 
 _ZERO_ONE = {"0", "1", "True", "False"}
 
 
-def _classes(values: pd.Series, label: str, probas: Sequence[str]) -> list[Any]:
-    """Return the value of the label that each column of probabilities belongs to."""
-    known = _by_text(values.to_frame(), [label])
-    classes = matched(list(known), probas)
-    if classes is None:
+def _classes(frame: pd.DataFrame, label: str, probas: Sequence[str]) -> tuple[list[Any], bool]:
+    """Return the value of the label that each column of probabilities belongs to, and whether by position."""
+    known = _by_text(frame, [label])
+    classes, by_position = matched(list(known), probas)
+    if not classes:
         raise InputError(
             "Probability",
             f"columns named after the values of {label!r}, such as p_normal, one a class",
             f"{len(probas)} columns whose classes cannot be told",
             "Rename them in the table; or keep one, and choose which values count as 1.",
         )
-    return _whole([known[text] for text in classes])
+    return _whole([known[text] for text in classes]), by_position
 
 
 def _whole(values: Sequence[Any]) -> list[Any]:
@@ -417,53 +337,31 @@ def _stand_in(given: Mapping[str, Any], kind: str) -> str | None:
     raise InputError("Probability", "a column", "none, and neither images nor metadata", action)
 
 
-def _lacking(frame, labels, probas, kind, undecided, classes) -> frozenset[str]:
-    lacking = set()
-    if not _has_label(frame, labels, kind, undecided, classes).all():
-        lacking.add("label")
-    if probas and frame[list(probas)].isna().any(axis=None):
-        lacking.add("proba")
-    return frozenset(lacking)
-
-
 # Rows to cases
 
 
-def _has_label(frame, labels, kind, undecided, classes) -> pd.Series:
-    if kind == "multiclass":
-        return frame[labels[0]].isin(list(classes))
-    has = frame[list(labels)].notna().any(axis=1)
-    return has & ~frame[labels[0]].isin(list(undecided)) if undecided else has
+def _prepare(plan: Plan, frame: pd.DataFrame) -> tuple[pd.DataFrame, list[tuple[int, str]], Plan]:
+    """Return the rows that take part, how many were left out for what, and the plan that says so.
 
-
-def prepare(plan: Plan, frame: pd.DataFrame) -> tuple[pd.DataFrame, list[tuple[int, str]]]:
-    """Return the rows that take part, with the labels of an audit, and how many were left out for what.
-
-    Files of images are not looked for.
+    The code of the notebook is run, so that both do the same. Files of images are not looked for.
     """
-    left_out = []
-    cases = frame
-    if "label" in plan.lacking:
-        cases = frame[_has_label(frame, plan.label, plan.kind, plan.undecided, plan.classes)]
-        said = "of a class without a column of probabilities, or without one" if plan.classes else "without a label"
-        if plan.undecided:
-            shown = ", ".join(plan.undecided)
-            said = f"without a label, or with one that says {shown}"
-        left_out.append((len(frame) - len(cases), said))
-    if "proba" in plan.lacking:
-        n = len(cases)
-        cases = cases.dropna(subset=list(plan.proba))
-        left_out.append((n - len(cases), "without a probability"))
-    if plan.kind == "multilabel" and plan.ones:
-        labels = list(plan.label)
-        made = cases[labels].isin(list(plan.ones)).astype(float).where(cases[labels].notna())
-        cases = cases.assign(**{label: made[label] for label in labels})
-    elif plan.target != plan.label:
-        label = cases[plan.label[0]]
-        numbers = {value: k for k, value in enumerate(plan.classes)}
-        made = label.map(numbers).astype(int) if plan.classes else label.isin(list(plan.ones)).astype(int)
-        cases = cases.assign(**{plan.target[0]: made})
-    return cases, [(n, why) for n, why in left_out if n]
+    space: dict[str, Any] = {"cases": frame}
+    left_out = {}
+    for code, what in keeping(plan):
+        before = len(space["cases"])
+        exec(code, space)
+        left_out[what] = before - len(space["cases"])
+    exec(labelling(plan), space)
+    plan = replace(plan, lacking=frozenset(what for what, n in left_out.items() if n))
+    said = {"a label": f"without {_label_words(plan)}", "a probability": "without a probability"}
+    return space["cases"], [(n, said[what]) for what, n in left_out.items() if n], plan
+
+
+def _label_words(plan: Plan) -> str:
+    if plan.classes:
+        return "a class that has a column of probabilities"
+    some = " or ".join(text_of(value) for value in plan.undecided)
+    return f"a label, or that say {some}" if some else "a label"
 
 
 def _check_images(checked: Checked, cases: pd.DataFrame, left_out: list[tuple[int, str]]) -> pd.DataFrame:
@@ -536,7 +434,7 @@ def _open_some(checked: Checked, paths: list[str | None], root: Path | None) -> 
         said = f"Image: {len(failed)} of {len(chosen)} tried cannot be read; such rows are left out in the notebook."
         checked.warnings.append(said)
     opens = bool(failed) or not is_large or plan.stand_in == "image"
-    checked.plan = Plan(**{**vars(plan), "opens_images": opens})
+    checked.plan = replace(plan, opens_images=opens)
 
 
 def _spread(n: int, most: int) -> np.ndarray:
@@ -555,20 +453,19 @@ def _with_sample_id(checked: Checked, cases: pd.DataFrame) -> Plan:
     problem = f"{int(ids.isna().sum()):,} missing values" if ids.isna().any() else problem
     if problem and plan.sample_id is not None:
         checked.warnings.append(f"Sample id: {name!r} has {problem} and is not used; rows are named by their number.")
-    return Plan(**{**vars(plan), "sample_id": None if problem else name})
+    return replace(plan, sample_id=None if problem else name)
 
 
 def _build(plan: Plan, cases: pd.DataFrame) -> AuditData:
-    """Return the data that the notebook makes, of 20,000 rows at most; raise what it would, in words of the dialog."""
+    """Return the data that the notebook makes, of 400,000 rows at most; raise what it would, in words of the dialog."""
     _check_values(plan, cases)
-    chosen = _some_rows(plan, cases)
     keywords = plan.keywords()
     if plan.image_root is not None:
         keywords["image_root"] = plan.table.path.parent / plan.image_root
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", AuditWarning)
-            data = AuditData.from_frame(cases.iloc[chosen], **keywords)
+            data = AuditData.from_frame(cases.iloc[_spread(len(cases), BUILD_ROWS)], **keywords)
             if plan.threshold is not None and plan.proba:
                 data.targets(plan.threshold)
     except InputError as error:
@@ -578,12 +475,6 @@ def _build(plan: Plan, cases: pd.DataFrame) -> AuditData:
 
 def _check_values(plan: Plan, cases: pd.DataFrame) -> None:
     """Raise for what some rows only would show."""
-    for column in plan.label if plan.kind == "multilabel" else ():
-        bad = cases[column].notna() & ~cases[column].isin([0, 1])
-        if bad.any():
-            minus = " (-1 means uncertain in CheXpert: make it 0, 1 or empty)" if cases[column].eq(-1).any() else ""
-            got = f"{int(bad.sum()):,} other values in {column!r}{minus}"
-            raise InputError("Label", "0, 1 or empty in each of several labels", got, "Change them in the table.")
     for column in plan.proba:
         values = pd.to_numeric(cases[column], errors="coerce")
         if values.isna().any():
@@ -602,18 +493,11 @@ def _check_values(plan: Plan, cases: pd.DataFrame) -> None:
         if missing:
             action = "Fill them in, leave these rows out of the table, or use no Patient."
             raise InputError("Patient", "a patient in each row", f"{missing:,} rows without", action)
-
-
-def _some_rows(plan: Plan, cases: pd.DataFrame) -> np.ndarray:
-    if len(cases) <= BUILD_ROWS:
-        return np.arange(len(cases))
-    chosen = [_spread(len(cases), BUILD_ROWS // 2)]
-    most = max(BUILD_ROWS // 4 // len(plan.target), 1)
-    for column in plan.target:
-        codes, values = pd.factorize(cases[column])
-        each = min(EACH_LABEL_ROWS, max(most // max(len(values), 1), 1))
-        chosen += [np.flatnonzero(codes == k)[:each] for k in range(min(len(values), BUILD_ROWS // 4))]
-    return np.unique(np.concatenate(chosen))
+        twice = patients.nunique() - plain_ids(patients).nunique()
+        if twice:
+            action = "Write them alike in the table: `.str.strip().str.removesuffix('.0')`."
+            got = f"{twice:,} more ids, the same id written in two ways, with a space or .0"
+            raise InputError("Patient", "one way to write each patient's id", got, action)
 
 
 def _in_words(error: InputError, plan: Plan) -> InputError:
@@ -671,6 +555,9 @@ def _tell(checked: Checked, frame: pd.DataFrame, cases: pd.DataFrame, left_out: 
     else:
         shares = ", ".join(f"{name} {100 * cases[name].mean():.0f} %" for name in plan.label)
         lines.append(f"{len(plan.label)} labels: {shares}.")
+        for value in plan.undecided:
+            n = int(frame[list(plan.label)].isin([value]).sum().sum())
+            lines.append(f"{n:,} labels say {text_of(value)}, which counts as missing.")
     if plan.stand_in:
         what = {"image": "the images", "metadata": "the metadata"}[plan.stand_in]
         lines.append(
@@ -686,9 +573,12 @@ def _tell(checked: Checked, frame: pd.DataFrame, cases: pd.DataFrame, left_out: 
         checked.warnings.append(
             "Probability: names do not tell which belongs to which label; they are paired in the order of the columns."
         )
+    if plan.by_position:
+        pairs = ", ".join(f"{proba!r} is of {name!r}" for name, proba in checked.pairs)
+        checked.warnings.append(f"Probability: names do not tell the classes; they are paired by position: {pairs}.")
 
 
-def _warn(checked: Checked, cases: pd.DataFrame, data: AuditData) -> None:
+def _warn(checked: Checked, cases: pd.DataFrame) -> None:
     plan, say = checked.plan, checked.warnings.append
     if plan.patient_id is None:
         say("Patient: none is chosen, so each row counts as a patient. If patients have several rows, choose theirs.")
@@ -701,15 +591,36 @@ def _warn(checked: Checked, cases: pd.DataFrame, data: AuditData) -> None:
     for column in plan.proba:
         if cases[column].min() == cases[column].max():
             say(f"Probability: {column!r} is the same in every row.")
-    if plan.kind == "binary":
-        y = cases[plan.target[0]].astype(float)
-        for column in plan.metadata:
-            if restates(cases[column], y.to_numpy()):
-                say(f"Metadata: {column!r} restates the label? Its values tell it nearly without error.")
-        if plan.proba:
-            _warn_of_threshold(checked, cases[plan.proba[0]].astype(float), float(y.mean()))
+    if plan.kind == "binary" and plan.proba:
+        _warn_of_threshold(checked, cases[plan.proba[0]].astype(float), float(cases[plan.target[0]].mean()))
     if plan.stand_in and plan.threshold is not None:
         say("Threshold: it is meant for your probabilities, and is applied to the stand-in too.")
+
+
+def _warn_of_training(checked: Checked, splits: pd.DataFrame) -> None:
+    for name, values in splits.items():
+        rows = training_rows(str(name), values)
+        if rows is not None and rows.any():
+            said = f"{int(rows.sum()):,} rows say train in {name!r}: audit rows that the classifier has not seen."
+            checked.warnings.append(f"Table: {said}")
+
+
+def _warn_of_leaks(checked: Checked, cases: pd.DataFrame, data: AuditData) -> None:
+    """Warn of probabilities that do not fit their label, and of metadata made from either."""
+    plan, say = checked.plan, checked.warnings.append
+    targets = data.targets(plan.threshold or 0.5) if plan.proba else []
+    for column, target in zip(plan.proba, targets, strict=True):
+        area, error = auroc(target.y_true, target.y_proba)
+        if area < 0.5 - CLEARLY * error:
+            say(f"Probability: {column!r} is lower where the label is 1 (AUROC {area:.2f}): is it of the other class?")
+        elif area > 0.999:
+            say(f"Label: {column!r} tells it without error; the label may be the classifier's own decision.")
+    predicted = [Predicted(target.y_true, target.y_proba, target.says) for target in targets]
+    rows = cases.iloc[_spread(len(cases), BUILD_ROWS)]
+    for column in plan.metadata:
+        told = leak(rows[column], data.truths(), predicted) or doubtful_name(column)
+        if told:
+            say(f"Metadata: {column!r} {told}" + ("." if told[-1].isalpha() else ""))
 
 
 def _label_texts(plan: Plan) -> list[str]:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,9 +12,20 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mmaudit.lab._table import Column, Table, describe_column
+from mmaudit.lab._leaks import MOST_FEW, Predicted, auroc, leak
+from mmaudit.lab._table import GUESS_ROWS, Column, Table, describe_column, text_of
 
-__all__ = ["describe_table", "fold", "is_undecided", "matched", "pairs_by_name", "restates", "yes_value"]
+__all__ = [
+    "describe_table",
+    "doubtful_name",
+    "fold",
+    "matched",
+    "pairs_by_name",
+    "plain_ids",
+    "training_rows",
+    "undecided_among",
+    "yes_value",
+]
 
 PERSON = {"patient", "pat", "subject", "person", "participant", "mrn", "ptid", "pid", "patientid", "subjectid"}
 PERSON |= {"patients", "subjects", "personid", "participantid", "patientnumber", "patientno", "case"}
@@ -24,34 +34,76 @@ ID |= {"imageid", "studyid", "dicomid", "sampleid", "filename", "file", "path", 
 AROUND_ID = PERSON | ID | {"anon", "anonymized", "anonymised", "deid", "pseudo", "hashed", "the", "source", "unique"}
 LABEL = {"label", "labels", "target", "y", "true", "truth", "gt", "ground", "class", "outcome", "gold", "reference"}
 LABEL |= {"ytrue", "groundtruth", "has", "is"}
-FINDING = {"finding", "findings", "diagnosis", "diagnoses", "dx", "disease", "pathology", "abnormality"}
+READER = {"radiologist", "expert", "experts", "reader", "consensus", "annotator", "annotation", "rater", "pathologist"}
+FINDING = {"finding", "findings", "diagnosis", "diagnoses", "dx", "disease", "pathology", "abnormality", "befund"}
 DISEASE = {"cardiomegaly", "edema", "oedema", "consolidation", "pneumonia", "atelectasis", "pneumothorax", "effusion"}
 DISEASE |= {"fracture", "nodule", "mass", "infiltration", "emphysema", "fibrosis", "hernia", "covid", "covid19"}
 DISEASE |= {"tuberculosis", "tb", "cancer", "malignant", "malignancy", "lesion", "opacity", "tumor", "tumour", "sepsis"}
-DISEASE |= {"melanoma", "stroke", "hemorrhage", "haemorrhage", "abnormal", "retinopathy", "glaucoma"}
+DISEASE |= {"melanoma", "stroke", "hemorrhage", "haemorrhage", "abnormal", "retinopathy", "glaucoma", "mortality"}
+DISEASE |= {"cardiomediastinum", "pleural", "death", "died"}
+ATTRIBUTE = {"has", "is", "history"}
+DEVICE = {"device", "devices", "pacemaker", "tube", "tubes", "drain", "drains", "catheter", "line", "lines", "wire"}
+DEVICE |= {"wires", "clip", "clips", "implant", "icd", "stent", "prosthesis", "ruler", "marker", "markers"}
 PROBA = {"p", "prob", "probs", "proba", "probas", "probability", "probabilities", "score", "scores", "pred", "preds"}
 PROBA |= {"predicted", "prediction", "predictions", "softmax", "sigmoid", "confidence", "conf", "yhat", "hat", "output"}
-PROBA |= {"likelihood", "model", "ypred", "yprob", "yproba", "yscore", "logit", "logits"}
+PROBA |= {"likelihood", "model", "ypred", "yprob", "yproba", "yscore", "logit", "logits", "wahrscheinlichkeit"}
+MACHINE = {"ai", "cad", "algorithm", "classifier", "model", "pred", "preds", "predicted", "prediction", "ypred", "ki"}
+MADE = {"correct", "correctly", "incorrect", "wrong", "error", "errors", "loss", "tp", "fp", "tn", "fn", "residual"}
+MADE |= {"residuals", "uncertainty", "entropy", "decision", "flagged", "brier", "misclassified"}
 KNOWN = {"sex", "gender", "age", "view", "viewposition", "position", "projection", "site", "hospital", "location"}
 KNOWN |= {"center", "centre", "institution", "scanner", "manufacturer", "vendor", "device", "modality", "race"}
 KNOWN |= {"ethnicity", "country", "region", "department", "ward", "portable", "year", "bmi", "height", "weight"}
 KNOWN |= {"smoker", "smoking", "insurance", "language", "laterality", "orientation", "kvp", "bodypart", "split", "fold"}
+KNOWN |= {"geschlecht", "alter"}
 NEVER = {"url", "urls", "doi", "link", "license", "licence", "copyright", "credit", "date", "time", "datetime"}
 NEVER |= {"timestamp", "birthdate", "dob", "unnamed", "folder", "directory", "dir"}
+PERSONAL = {
+    "surname",
+    "firstname",
+    "lastname",
+    "forename",
+    "fullname",
+    "phone",
+    "telephone",
+    "mobile",
+    "zip",
+    "zipcode",
+}
+PERSONAL |= {"postcode", "postalcode", "plz", "address", "street", "email", "mail", "ssn", "fax", "initials"}
+PERSONAL_ALONE = {"name", "birth"}  # beside a place or a measure they name no person
+NAMED_THINGS = {"protocol", "series", "sequence", "study", "dataset", "drug", "class", "model", "file"}
 REPORT = {"report", "reports", "impression", "findings", "text", "note", "notes", "narrative", "clinical", "history"}
 IMAGE = {"image", "img", "images", "file", "filename", "filepath", "path", "dicom", "picture", "film"}
 SUFFIX = re.compile(r"\.(?:png|jpe?g|tiff?|bmp|gif|webp|dcm|dicom)$", re.IGNORECASE)
+NUMBER = re.compile(r"^[<>=~≤≥ ]*\d*[.,]?\d+ ?%?$")
 WEB = re.compile(r"(?:[a-z]+://|www\.|10\.\d{4,}/)", re.IGNORECASE)
 
 YES = {"yes", "y", "true", "t", "1", "positive", "pos", "+", "present", "abnormal", "malignant", "case", "ja", "oui"}
 NO = {"no", "n", "false", "f", "0", "negative", "neg", "-", "absent", "normal", "benign", "control", "healthy", "nein"}
 NO |= {"none", "no finding", "no findings", "nothing", "non", "clear"}
 UNDECIDED = {"todo", "unknown", "tbd", "pending", "not known", "undecided", "n/a", "na", "?", "missing", "not read", ""}
+UNDECIDED |= {"uncertain", "unclear", "indeterminate", "equivocal", "not mentioned", "unsure"}
+TRAIN = {"train", "training", "trainset", "trainingset", "fit", "dev", "development", "derivation"}
+HELD_OUT = {
+    "test",
+    "testset",
+    "testing",
+    "val",
+    "valid",
+    "validation",
+    "holdout",
+    "heldout",
+    "eval",
+    "evaluation",
+    "tune",
+}
+SPLIT = {"split", "fold", "subset", "partition", "set", "phase", "dataset", "cohort"}
 
 MOST_METADATA = 30
 LONG_WORDS = 8
 LOOKED_AT = 200  # of the paths of images
 MOST_FOLDERS = 60
+AGREES = 0.6  # AUROC of a probability for its label, below which the two do not seem to belong together
 ROLES = ("label", "proba", "patient_id", "sample_id", "image", "report", "metadata")
 
 
@@ -69,13 +121,18 @@ class _Table:
     """The columns of a table, and what has been said of each so far."""
 
     columns: list[Column]
-    folder: Path
+    table: Table
     guesses: dict[str, Guess] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     suggestion: dict[str, Any] = field(default_factory=dict)
 
     def say(self, column: Column, role: str | None, reason: str, confidence: str = "likely") -> None:
         self.guesses.setdefault(column.name, Guess(role, reason, confidence))
+
+    @property
+    def folder(self) -> Path:
+        """Where the table lies."""
+        return self.table.path.parent
 
     @property
     def open(self) -> list[Column]:
@@ -86,7 +143,7 @@ class _Table:
 def describe_table(table: Table) -> dict[str, Any]:
     """Return what the dialog shows of a table: its columns, what each may be, and roles to begin with."""
     columns = [describe_column(str(name), values) for name, values in table.first.items()]
-    known = _Table(columns, table.path.parent, notes=list(table.notes))
+    known = _Table(columns, table, notes=list(table.notes))
     known.suggestion = {"label": [], "positive": None, "proba": [], "patient_id": None, "sample_id": None}
     known.suggestion |= {"image": None, "image_root": None, "report": None, "metadata": [], "threshold": None}
     _set_aside(known)
@@ -154,24 +211,65 @@ def pairs_by_name(labels: Sequence[str], probas: Sequence[str]) -> dict[str, str
     return {label: names[0] for label, names in found if len(names) == 1}
 
 
-def matched(values: Sequence[str], probas: Sequence[str]) -> list[str] | None:
-    """Return the class that each column of probabilities belongs to, by its name; None where that cannot be told."""
-    whole = {fold(value): value for value in values}
-    found = []
-    for name in probas:
-        stem = fold(_stem(name, PROBA | LABEL))
-        ends = [value for folded, value in whole.items() if folded and fold(name).endswith(folded)]
-        value = whole.get(stem) or (max(ends, key=len) if ends else None)
-        found.append(value)
-    if None not in found and len(set(found)) == len(found):
-        return found  # type: ignore[return-value]
+def matched(values: Sequence[str], probas: Sequence[str]) -> tuple[list[str], bool]:
+    """Return the class that each column of probabilities belongs to, and whether by position as no name tells it.
+
+    The list is empty where neither names nor positions tell.
+    """
+    found = [_class_of(values, name) for name in probas]
+    named = [value for value in found if value is not None]
+    if len(named) == len(found) == len(set(named)):
+        return named, False
     numbers = [str(k) for k in range(len(probas))]
-    return numbers if set(values) == set(numbers) else None
+    return (numbers, True) if set(values) == set(numbers) else ([], False)
 
 
-def is_undecided(text: str) -> bool:
-    """Return whether a label says that there is none yet."""
-    return text.strip().lower() in UNDECIDED
+def _class_of(values: Sequence[str], name: str) -> str | None:
+    """Return the value that a column of probabilities is named for: by what else it says, or by its end."""
+    whole = {fold(value): value for value in values if fold(value)}
+    ends = [value for folded, value in whole.items() if fold(name).endswith(folded)]
+    return whole.get(fold(_stem(name, PROBA | LABEL))) or (max(ends, key=len) if ends else None)
+
+
+def undecided_among(texts: Collection[str]) -> list[str]:
+    """Return which values of a label say that there is none: words for it, and -1 beside 0, as in CheXpert."""
+    return [text for text in texts if text.strip().lower() in UNDECIDED or (text == "-1" and "0" in texts)]
+
+
+def _decided(texts: Collection[str]) -> list[str]:
+    undecided = undecided_among(texts)
+    return [text for text in texts if text not in undecided]
+
+
+def doubtful_name(name: str) -> str | None:
+    """Return why a column of this name is no metadata: made from the prediction, or naming persons; None if it may."""
+    words = [*tokens(name), fold(name)]
+    known = not (KNOWN | NAMED_THINGS | IMAGE | ID).isdisjoint(words)
+    for word in words:
+        if word in MADE | {"ai"} and KNOWN.isdisjoint(words):
+            return f"name says {word}: made from the prediction?"
+        if word in PERSONAL or (word in PERSONAL_ALONE and not known):
+            return f"name says {word}: it may tell who a patient is"
+    return None
+
+
+def training_rows(name: str, values: pd.Series) -> np.ndarray | None:
+    """Return the rows that a classifier was trained on, (n_rows,), bool; None for a column that does not tell them."""
+    words = set(tokens(name))
+    if pd.api.types.is_numeric_dtype(values):
+        is_flag = words & {"train", "training"} and set(values.dropna().unique()) == {0, 1}
+        return values.eq(1).fillna(False).to_numpy(dtype=bool) if is_flag else None
+    distinct = {value for value in values if isinstance(value, str)}
+    said = {value: fold(value) for value in distinct} if len(distinct) <= MOST_FEW else {}
+    train = [value for value, folded in said.items() if folded in TRAIN]
+    if not train or not (words & SPLIT or HELD_OUT & set(said.values())):
+        return None
+    return values.isin(train).to_numpy(dtype=bool)
+
+
+def plain_ids(ids: pd.Series) -> pd.Series:
+    """Return ids as text without what writes the same one in two ways: spaces around it, and .0 behind it."""
+    return ids.dropna().astype(str).str.strip().str.removesuffix(".0")
 
 
 def yes_value(texts: Sequence[str]) -> str | None:
@@ -197,6 +295,15 @@ def _set_aside(known: _Table) -> None:
             known.say(column, None, "numbers of rows", "likely")
         elif column.kind == "text" and _share(column, WEB) > 0.5:
             known.say(column, None, "web addresses or DOIs", "sure")
+        elif column.kind == "number" and np.isinf(column.values.to_numpy(dtype=float, na_value=np.nan)).any():
+            known.say(column, None, "holds infinite values, which no role can use", "sure")
+        elif training_rows(column.name, column.values) is not None:
+            known.say(column, None, "says which rows are train: audit rows that the classifier has not seen", "sure")
+            known.notes.append(
+                f"{column.name!r} has rows that say train. Leave those out of the table that is audited."
+            )
+        elif not _says(column, {"ai"}) and doubtful_name(column.name) is not None:
+            known.say(column, None, str(doubtful_name(column.name)))
 
 
 def _share(column: Column, pattern: re.Pattern) -> float:
@@ -228,11 +335,19 @@ def _guess_patient(known: _Table) -> None:
         return
     column = min(found)[-1]
     word = _says(column, PERSON)
-    each = column.n_known / column.n_values
-    reason = f"name says {word}; {column.n_values:,} values, {each:.1f} rows each"
-    if column.n_missing:
-        reason += f"; missing in {column.n_missing:,} rows"
-    known.say(column, "patient_id", reason, "sure" if word != "case" and not column.n_missing else "likely")
+    is_text = known.table.is_parquet or column.kind == "text"
+    ids = column.values if is_text else known.table.read([column.name], [column.name], GUESS_ROWS)[column.name]
+    plain = plain_ids(ids)
+    plain = plain[plain.ne("")]
+    n_values, n_blank = int(plain.nunique()), len(ids) - len(plain)
+    reason = f"name says {word}; {n_values:,} values, {len(plain) / max(n_values, 1):.1f} rows each"
+    if n_blank:
+        reason += f"; missing in {n_blank:,} rows"
+        known.notes.append(f"{column.name!r} is empty in {n_blank:,} rows. Fill it in, or leave them out of the table.")
+    if ids[plain.index].nunique() > n_values:
+        reason += "; the same id is written in two ways"
+        known.notes.append(f"{column.name!r} has the same id in two ways, with a space or .0. Write them alike.")
+    known.say(column, "patient_id", reason, "sure" if word != "case" and not n_blank else "likely")
     known.suggestion["patient_id"] = column.name
     for *_, rest in found:
         known.say(rest, None, f"another patient id beside {column.name!r}")
@@ -253,7 +368,7 @@ def _guess_image(known: _Table) -> None:
         if known.suggestion["image"] is not None:
             known.say(column, None, f"more paths of images, beside {known.suggestion['image']!r}")
         elif not there:
-            reason = f"paths of images, but none of the {of} lies in this folder or below it"
+            reason = f"paths of images, but none of the {of} lies in this folder or those in it"
             known.say(column, None, reason, "likely")
             known.notes.append(
                 f"{column.name!r} holds paths of images that are not in this folder. Choose it as Image and tell their "
@@ -267,14 +382,9 @@ def _guess_image(known: _Table) -> None:
 
 def _image_root(known: _Table, paths: Sequence[str]) -> tuple[str | None, int]:
     """Return the folder in which most of these files lie, and how many do; None for the table's own."""
-    few = list(itertools.islice(paths, 0, None, max(len(paths) // 10, 1)))
-    best: tuple[int, str | None] = (0, None)
-    for root in _folders(known):
-        if _n_files(known.folder, root, few) > best[0] * len(few) / max(len(paths), 1):
-            best = max(best, (_n_files(known.folder, root, paths), root), key=lambda one: one[0])
-            if best[0] == len(paths):
-                break
-    return best[1], best[0]
+    found = [(_n_files(known.folder, root, paths), root) for root in _folders(known)]
+    there, root = max(found, key=lambda one: one[0])
+    return root, there
 
 
 def _n_files(folder: Path, root: str | None, paths: Sequence[str]) -> int:
@@ -283,35 +393,21 @@ def _n_files(folder: Path, root: str | None, paths: Sequence[str]) -> int:
 
 
 def _folders(known: _Table) -> Iterator[str | None]:
-    """Yield where images may lie: beside the table, in folders that a column names, and in those below."""
+    """Yield where images may lie: beside the table, in folders that a column names, and in those beside the table."""
     yield None
     for column in known.columns:
         if {"folder", "dir", "directory"} & set(tokens(column.name)):
             yield from (text for text in column.counts or {} if _is_below(known.folder, text))
-    level = [known.folder]
-    n_yielded = 0
-    for _ in range(2):
-        below = [child for parent in level for child in _children(parent)]
-        for child in below:
-            n_yielded += 1
-            if n_yielded > MOST_FOLDERS:
-                return
-            yield child.relative_to(known.folder).as_posix()
-        level = below[:MOST_FOLDERS]
+    try:
+        below = sorted(path.name for path in known.folder.iterdir() if path.is_dir() and path.name[0] not in "._")
+    except OSError:
+        return
+    yield from below[:MOST_FOLDERS]
 
 
 def _is_below(folder: Path, text: str) -> bool:
     path = Path(text)
     return not path.is_absolute() and ".." not in path.parts and "\0" not in text and (folder / path).is_dir()
-
-
-def _children(folder: Path) -> list[Path]:
-    try:
-        with os.scandir(folder) as entries:
-            names = sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith((".", "_")))
-    except OSError:
-        return []
-    return [folder / name for name in names[:MOST_FOLDERS]]
 
 
 def _guess_sample(known: _Table) -> None:
@@ -356,32 +452,66 @@ def _guess_label_and_proba(known: _Table) -> None:
     if not probas:
         probas = [c for c in known.open if _in_unit(c) and _named_proba(c) and _score(c, []) < 3]  # decisions, 0 or 1
     for column in known.open:
-        if column.kind == "number" and _named_proba(column) and not _in_unit(column) and column.n_values > 2:
-            highest = float(column.values.max())
-            looks = "percentages: divide by 100" if 1 < highest <= 100 and column.values.min() >= 0 else "logits"
-            if not _says(column, KNOWN) and not probas and _says(column, PROBA - {"model", "p", "score", "scores"}):
-                known.notes.append(
-                    f"{column.name!r} is named like a probability but is not in [0, 1], perhaps {looks}."
-                )
-            if not _says(column, KNOWN) and _says(column, PROBA - {"model", "p"}):
-                known.say(column, None, f"named like a probability, but values go up to {highest:.3g}")
+        if _named_proba(column) and not _says(column, KNOWN):
+            _tell_of_other_numbers(known, column, probas)
     labels = [c for c in known.open if c not in probas and _score(c, probas) >= 2]
+    others = [c for c in labels if not _is_of_machine(c)]
+    for column in labels if others else []:
+        if column not in others:
+            known.say(column, None, f"name says {_says(column, MACHINE)}: the classifier's own decision?")
+    labels = others or labels
     if _guess_classes(known, labels, probas) or _guess_several(known, labels, probas):
         return
     _guess_one(known, labels, probas)
+
+
+def _tell_of_other_numbers(known: _Table, column: Column, probas: list[Column]) -> None:
+    """Say what a column is that is named like a probability, but holds texts or other numbers."""
+    if column.kind == "number" and not _in_unit(column) and column.n_values > 2:
+        highest, lowest = float(column.values.max()), float(column.values.min())
+        is_percent = 1 < highest <= 100 and lowest >= 0
+        if not probas and _says(column, PROBA - {"model", "p", "score", "scores"}):
+            looks = (
+                "percentages: divide by 100 in the table" if is_percent else "logits: apply the sigmoid in the table"
+            )
+            known.notes.append(f"{column.name!r} is named like a probability but is not in [0, 1], perhaps {looks}.")
+        if _says(column, PROBA - {"model", "p"}):
+            known.say(column, None, f"named like a probability, but values go up to {highest:.3g}")
+    elif column.kind == "text" and _says(column, PROBA - {"model"}) and _share(column, NUMBER) > 0.8:
+        with_sign = _share(column, re.compile("%")) > 0.5
+        holds = "percentages as text" if with_sign else "numbers as text, some with a sign such as >"
+        action = "remove the sign and divide by 100" if with_sign else "make numbers in [0, 1] of them"
+        known.say(column, None, f"named like a probability, but holds {holds}")
+        known.notes.append(f"{column.name!r} is named like a probability but holds {holds}: {action} in the table.")
+
+
+def _is_of_machine(column: Column) -> bool:
+    return _says(column, MACHINE) is not None and not _says(column, {"true", "truth"})
+
+
+def _is_attribute(column: Column) -> bool:
+    """Return whether a name tells of a patient or a device, as has_pacemaker does, and of no finding."""
+    if _says(column, DEVICE | {"history"}):
+        return True
+    return _says(column, ATTRIBUTE) is not None and not _says(column, LABEL - ATTRIBUTE | FINDING | DISEASE)
 
 
 def _score(column: Column, probas: Sequence[Column]) -> float:
     """Return how much speaks for a column being the label."""
     if _says(column, KNOWN | NEVER) or column.n_values < 2 or column.counts is None or column.kind == "date":
         return 0
+    paired = bool(pairs_by_name([column.name], [c.name for c in probas]))
+    if _is_attribute(column) and not paired:
+        return 0
     if column.n_missing > 0.9 * column.n_rows or (column.kind == "number" and not _is_whole(column)):
         return 0
     score = 0.0
     score += 4 * bool(_says(column, LABEL - {"has", "is", "reference"}))
     score += 3 * bool(_says(column, FINDING | DISEASE)) * (score == 0)
-    score += 5 * bool(pairs_by_name([column.name], [c.name for c in probas]))
-    score += 2 * _is_binary(column) + (yes_value(list(column.counts)) is not None and not _is_binary(column))
+    score += 5 * paired
+    has_yes = yes_value(_decided(column.counts)) is not None
+    score += 3 * bool(_says(column, READER)) * (score == 0 and (_is_binary(column) or has_yes))
+    score += 2 * _is_binary(column) + (has_yes and not _is_binary(column))
     if _says(column, PROBA) and not _says(column, {"true", "truth", "label"}):
         score -= 4
     if column.kind == "number" and not _is_binary(column) and not _says(column, LABEL | FINDING):
@@ -397,18 +527,25 @@ def _sums_to_one(probas: Sequence[Column]) -> bool:
 
 
 def _guess_classes(known: _Table, labels: list[Column], probas: list[Column]) -> bool:
-    if len(probas) < 3 or not _sums_to_one(probas):
-        return False
     for column in sorted(labels, key=lambda c: -_score(c, probas)):
-        texts = [text for text in column.counts or {} if not is_undecided(text)]
-        classes = matched(texts, [c.name for c in probas])
-        if classes is None or len(texts) < 2:
+        texts = _decided(column.counts or {})
+        # A further column, such as the confidence, is none of the classes.
+        named = [c for c in probas if _class_of(texts, c.name) is not None]
+        ours = named if len(named) > 2 else probas
+        classes, by_position = matched(texts, [c.name for c in ours])
+        if len(classes) < 3 or not _sums_to_one(ours):
             continue
         n = sum(text in classes for text in texts)
-        known.say(column, "label", f"{n} of its values are the names of the columns of probabilities", "sure")
-        for proba, text in zip(probas, classes, strict=True):
-            known.say(proba, "proba", f"probability of {text!r}; the {len(probas)} columns sum to 1", "sure")
-        known.suggestion |= {"label": [column.name], "proba": [c.name for c in probas]}
+        how = "paired with the columns of probabilities by position: is that right?"
+        how = how if by_position else f"{n} of its values are the names of the columns of probabilities"
+        sure = "guess" if by_position else "sure"
+        known.say(column, "label", how, sure)
+        for proba, text in zip(ours, classes, strict=True):
+            why = f"by position {text!r}" if by_position else f"probability of {text!r}"
+            known.say(proba, "proba", f"{why}; the {len(ours)} columns sum to 1", sure)
+        known.suggestion |= {"label": [column.name], "proba": [c.name for c in ours]}
+        _leave_out_predictions(known, probas)
+        _leave_out_labels(known, labels)
         return True
     return False
 
@@ -420,13 +557,29 @@ def _guess_several(known: _Table, labels: list[Column], probas: list[Column]) ->
         return False
     by_name = {c.name: c for c in known.columns}
     for label, proba in pairs.items():
-        known.say(by_name[label], "label", f"0 and 1; its probability is {proba!r}", "sure")
-        known.say(by_name[proba], "proba", f"in [0, 1]; belongs to {label!r} by name", "sure")
+        agreement = _agreement(by_name[label], by_name[proba])
+        sure, doubt = ("sure", "") if agreement >= AGREES else ("guess", f"; hardly higher where {label!r} is 1")
+        known.say(by_name[label], "label", f"{_values_in_words(by_name[label])}; its probability is {proba!r}", sure)
+        known.say(by_name[proba], "proba", f"in [0, 1]; belongs to {label!r} by name{doubt}", sure)
     known.suggestion |= {"label": list(pairs), "proba": list(pairs.values())}
     if any("-1" in (by_name[label].counts or {}) for label in pairs):
-        known.notes.append("Some labels are -1, in CheXpert 'uncertain'. Make them 0, 1 or empty in the table first.")
+        known.notes.append("Some labels are -1, in CheXpert 'uncertain': they count as missing unless you tick -1.")
     _leave_out_predictions(known, probas)
+    _leave_out_labels(known, labels)
     return True
+
+
+def _values_in_words(column: Column) -> str:
+    if not _is_binary(column):
+        return f"{column.n_values} values"
+    return "0, 1 and -1, which counts as missing" if "-1" in (column.counts or {}) else "0 and 1"
+
+
+def _leave_out_labels(known: _Table, labels: list[Column]) -> None:
+    label = known.suggestion["label"][0]
+    for column in labels:
+        if _says(column, LABEL | DISEASE | FINDING | READER):
+            known.say(column, None, f"may be another label, beside {label!r}")
 
 
 def _guess_one(known: _Table, labels: list[Column], probas: list[Column]) -> None:
@@ -436,34 +589,36 @@ def _guess_one(known: _Table, labels: list[Column], probas: list[Column]) -> Non
         return
     agree = {c.name: _agreement(c, probas[0]) for c in labels} if len(probas) == 1 else {}
     label = max(labels, key=lambda c: (_score(c, probas), agree.get(c.name, 0), -c.n_missing))
-    positive = _positives(label)
+    positive = _positives(label, probas)
     score = _score(label, probas)
     word = _says(label, LABEL | FINDING | DISEASE)
     said = [f"name says {word}"] if word else []
-    said.append("0 and 1" if _is_binary(label) else f"{label.n_values} values")
+    said.append(_values_in_words(label))
     if positive:
         shown = ", ".join(positive[:3]) + (" …" if len(positive) > 3 else "")
         said.append(f"{shown} counts as 1")
     if label.n_missing:
         said.append(f"missing in {label.n_missing:,} rows")
-    sure = "sure" if score >= 5 else "likely" if score >= 3 and _is_binary(label) else "guess"
-    known.say(label, "label", "; ".join(said), sure)
-    known.suggestion |= {"label": [label.name], "positive": positive}
     proba = _best_proba(label, positive, probas)
+    agreement = 1.0 if proba is None else _agreement(label, proba, positive)
+    sure = "sure" if score >= 5 else "likely" if score >= 3 and _is_binary(label) else "guess"
+    known.say(label, "label", "; ".join(said), sure if agreement >= AGREES else "guess")
+    known.suggestion |= {"label": [label.name], "positive": positive}
     if proba is not None:
         continuous = "in [0, 1]" if not _is_binary(proba) else "0 and 1: decisions; probabilities would tell more"
         named = f"name says {_says(proba, PROBA) or 'probability'}; {continuous}"
-        known.say(proba, "proba", named, "guess" if _is_binary(proba) else "sure" if len(probas) == 1 else "likely")
+        if agreement < AGREES:
+            named += f"; {'lower' if agreement < 1 - AGREES else 'hardly higher'} where the label is 1"
+        is_guess = _is_binary(proba) or agreement < AGREES
+        known.say(proba, "proba", named, "guess" if is_guess else "sure" if len(probas) == 1 else "likely")
         known.suggestion["proba"] = [proba.name]
     else:
         unnamed = [c for c in known.open if _in_unit(c) and c.n_values > 20 and not _says(c, KNOWN)]
-        if len(unnamed) == 1 and _agreement(label, unnamed[0], positive) > 0.6:
+        if len(unnamed) == 1 and _agreement(label, unnamed[0], positive) > AGREES:
             known.say(unnamed[0], "proba", "in [0, 1], and higher where the label is 1", "guess")
             known.suggestion["proba"] = [unnamed[0].name]
     _leave_out_predictions(known, probas)
-    for column in labels:
-        if _says(column, LABEL | DISEASE | FINDING):
-            known.say(column, None, f"may be another label, beside {label.name!r}")
+    _leave_out_labels(known, labels)
 
 
 def _leave_out_predictions(known: _Table, probas: list[Column]) -> None:
@@ -486,19 +641,26 @@ def _best_proba(label: Column, positive: list[str] | None, probas: list[Column])
     return max(probas, key=merit)
 
 
-def _positives(column: Column) -> list[str] | None:
-    """Return the values that may count as 1; None for columns that are 0 and 1 already."""
+def _positives(column: Column, probas: Sequence[Column] = ()) -> list[str] | None:
+    """Return the values that may count as 1, best one that a probability is named for; None for 0 and 1."""
     if _is_binary(column):
         return None
-    texts = list(column.counts or {})
+    texts = _decided(column.counts or {})
+    positive = _telling_values(column, texts)
+    stems = {fold(_stem(c.name, PROBA | LABEL)) for c in probas} - {""}
+    named = [text for text in texts if fold(text) in stems]
+    return named[:1] if named and not set(named) & set(positive) else positive
+
+
+def _telling_values(column: Column, texts: Sequence[str]) -> list[str]:
     yes = yes_value(texts)
     if yes is not None:
         return [yes]
     if column.kind == "number":
         return [max(texts, key=float)]
-    telling = [t for t in texts if not is_undecided(t) and t.strip().lower() not in NO]
+    telling = [t for t in texts if t.strip().lower() not in NO]
     if not telling:
-        return texts[:1]
+        return list(column.counts or {})[:1]
     first = telling[0]  # the commonest
     holds = [t for t in telling if first.strip().lower() in {p.strip().lower() for p in re.split(r"[,;/|+]", t)}]
     return holds or [first]
@@ -506,24 +668,15 @@ def _positives(column: Column) -> list[str] | None:
 
 def as_binary(column: Column, positive: Sequence[str] | None) -> np.ndarray:
     """Return 1, 0 or NaN for each row."""
-    from mmaudit.lab._table import text_of
-
     texts = column.values.map(text_of, na_action="ignore").astype(object)
-    chosen = set(positive) if positive else {"1", "True"}
-    unknown = texts.isna() | texts.map(lambda text: isinstance(text, str) and is_undecided(text))
-    return np.where(unknown, np.nan, texts.isin(chosen).astype(float))
+    unknown = texts.isna() | texts.isin(undecided_among(column.counts or {}))
+    return np.where(unknown, np.nan, texts.isin(positive or ["1", "True"]).astype(float))
 
 
 def _agreement(label: Column, proba: Column, positive: Sequence[str] | None = None) -> float:
     """Return the AUROC of a column for a label; 0.5 where it cannot be told."""
     y = as_binary(label, positive or _positives(label))
-    p = proba.values.to_numpy(dtype=float, na_value=np.nan)
-    known = np.isfinite(y) & np.isfinite(p)
-    n_pos, n_neg = int((y[known] == 1).sum()), int((y[known] == 0).sum())
-    if not n_pos or not n_neg:
-        return 0.5
-    ranks = pd.Series(p[known]).rank().to_numpy()
-    return float((ranks[y[known] == 1].sum() - n_pos * (n_pos + 1) / 2) / (n_pos * n_neg))
+    return auroc(y, proba.values.to_numpy(dtype=float, na_value=np.nan))[0]
 
 
 # Reports and metadata
@@ -552,17 +705,20 @@ def _guess_report(known: _Table) -> None:
 
 
 def _guess_metadata(known: _Table) -> None:
-    y = _truth(known)
+    truths, predicted = _truths(known)
     chosen = []
     for column in known.open:
-        why_not = _no_metadata(column)
-        if why_not:
-            known.say(column, None, why_not)
-        elif y is not None and restates(column.values, y):
-            known.say(column, None, "restates the label? Its values tell the label nearly without error", "likely")
-            known.notes.append(f"{column.name!r} tells the label nearly without error and is left out of the metadata.")
+        why_not = _no_metadata(column) or doubtful_name(column.name)
+        told = None if why_not else leak(column.values, truths, predicted)
+        if why_not or told:
+            known.say(column, None, why_not or str(told))
         else:
             chosen.append(column)
+        if told:
+            what = "label" if told.startswith("restates") else "prediction"
+            known.notes.append(
+                f"{column.name!r} tells the {what} nearly without error and is left out of the metadata."
+            )
     chosen.sort(key=lambda c: _says(c, KNOWN) is None)  # stable: else in the order of the table
     for column in chosen[:MOST_METADATA]:
         word = _says(column, KNOWN)
@@ -603,51 +759,16 @@ def _no_metadata(column: Column) -> str | None:
     return None
 
 
-MOST_FEW = 30
-
-
-def _truth(known: _Table) -> np.ndarray | None:
-    """Return the label chosen, (n_rows,), 0, 1 or NaN; None without one, or with several."""
+def _truths(known: _Table) -> tuple[list[np.ndarray], list[Predicted]]:
+    """Return each label or class, 0, 1 or NaN, and the same with its prediction, for rows judged."""
     by_name = {c.name: c for c in known.columns}
-    labels = known.suggestion["label"]
-    if len(labels) != 1:
-        return None
-    column = by_name[labels[0]]
-    if len(known.suggestion["proba"]) > 1:
-        return pd.factorize(column.values)[0].astype(float)
-    return as_binary(column, known.suggestion["positive"])
-
-
-def restates(values: pd.Series, y: np.ndarray) -> bool:
-    """Return whether a column tells the label nearly without error: 19 in 20 of the rarer cases, or more.
-
-    Parameters
-    ----------
-    values : Series of shape (n_rows,)
-        Numbers of many values are put in 20 bins; a missing value is a value.
-    y : ndarray of shape (n_rows,)
-        Label or class; NaN where it is not known.
-    """
-    known = np.isfinite(y)
-    codes, classes = _codes(values[known]), pd.factorize(y[known])[0]
-    if not len(classes):
-        return False
-    n_values, n_classes = int(codes.max()) + 1, int(classes.max()) + 1
-    table = np.bincount(codes * n_classes + classes, minlength=n_values * n_classes).reshape(n_values, n_classes)
-    rarer = len(classes) - table.sum(axis=0).max()
-    left = len(classes) - table.max(axis=1).sum()
-    return bool(rarer >= 5 and (table.sum(axis=1) > 0).sum() < len(classes) / 3 and left <= 0.05 * rarer)
-
-
-def _codes(values: pd.Series) -> np.ndarray:
-    """Return a whole number for each value, or bin of values; 0 where it is missing."""
-    if not pd.api.types.is_numeric_dtype(values) or pd.api.types.is_bool_dtype(values):
-        return pd.factorize(values)[0] + 1
-    numbers = values.to_numpy(dtype=float, na_value=np.nan)
-    is_known = np.isfinite(numbers)
-    distinct, codes = np.unique(numbers[is_known], return_inverse=True)
-    if len(distinct) > MOST_FEW:
-        codes = np.searchsorted(np.quantile(numbers[is_known], np.linspace(0, 1, 21)[1:-1]), numbers[is_known])
-    found = np.zeros(len(numbers), dtype=int)
-    found[is_known] = codes + 1
-    return found
+    labels = [by_name[name] for name in known.suggestion["label"]]
+    probas = [by_name[name].values.to_numpy(dtype=float, na_value=np.nan) for name in known.suggestion["proba"]]
+    truths = [as_binary(column, known.suggestion["positive"]) for column in labels]
+    says = [p >= 0.5 for p in probas]
+    if len(labels) < len(probas):  # classes
+        classes, _ = matched(_decided(labels[0].counts or {}), known.suggestion["proba"])
+        truths = [as_binary(labels[0], [text]) for text in classes]
+        says = list(np.argmax(np.nan_to_num(probas), axis=0) == np.arange(len(probas))[:, None])
+    parts = zip(truths, probas, says, strict=True) if probas else ()
+    return truths, [Predicted(*part) for part in parts]

@@ -8,34 +8,20 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from mmaudit._errors import InputError
-from mmaudit.lab._check import Plan
+from mmaudit.lab._plan import Plan, keeping, labelling, literal
 from mmaudit.lab._table import Table, text_of
 
-__all__ = ["audit_cells", "code_span", "free_stem", "literal", "result_cells", "write_cells"]
+__all__ = ["audit_cells", "code_span", "free_stem", "result_cells", "write_cells"]
 
 Cell = tuple[str, str]  # its kind, "markdown" or "code", and its source
 LINE_CHARS = 100
 NAMED_CHARS = 80
 RESULT_ENDING = ".mmaudit.json"
-
-
-def literal(value: Any) -> str:
-    """Return a value as Python code; letters that cannot be seen, such as those that turn the direction, as escapes."""
-    if isinstance(value, str):
-        text = repr(value)
-        return f'"{text[1:-1]}"' if text[0] == "'" and '"' not in text else text
-    if isinstance(value, (list, tuple)):
-        return f"[{', '.join(map(literal, value))}]"
-    if isinstance(value, Mapping):
-        return f"{{{', '.join(f'{literal(k)}: {literal(v)}' for k, v in value.items())}}}"
-    if value is str:
-        return "str"
-    return repr(value)
 
 
 def code_span(text: str) -> str:
@@ -117,7 +103,7 @@ PRIVATE = "What the cells put out holds what the data hold: treat the notebook a
 STAND_IN = """\
 ## A stand-in for your classifier
 
-The table holds no probabilities, so a plain model makes some: for each patient, by a model that saw only other \
+No column of probabilities is chosen, so a plain model makes some: for each patient, by a model that saw only other \
 patients. **What is found below are the failures of this stand-in, not of your classifier.** It shows how an audit \
 goes. Put your classifier's probabilities in a column of the table and begin anew, or give them to \
 `data.with_predictions`."""
@@ -209,8 +195,14 @@ def _roles_in_words(plan: Plan) -> str:
     label = ", ".join(map(code_span, plan.label[:5])) + (" …" if len(plan.label) > 5 else "")
     lines = [f"- **label**: {label}"]
     if plan.ones:
-        shown = ", ".join(code_span(text_of(v)) for v in plan.ones[:10]) + (" …" if len(plan.ones) > 10 else "")
-        lines[0] += f"; {shown} counts as 1, every other value as 0"
+        lines[0] += f"; {_values_in_words(plan.ones)} counts as 1, every other value as 0"
+    if plan.undecided:
+        said = _values_in_words(plan.undecided)
+        one = f"; rows that say {said} are left out"
+        lines[0] += one if len(plan.label) == 1 else f"; a label that says {said} counts as missing"
+    if plan.by_position:
+        pairs = ", ".join(f"{code_span(p)} of {v!r}" for v, p in zip(plan.classes, plan.proba, strict=True))
+        lines.append(f"- **classes**, by the position of their columns: {pairs}")
     if plan.proba:
         shown = ", ".join(map(code_span, plan.proba[:5])) + (" …" if len(plan.proba) > 5 else "")
         lines.append(f"- **probability**: {shown}")
@@ -226,23 +218,26 @@ def _roles_in_words(plan: Plan) -> str:
     return "## What is what\n\n" + "\n".join(lines) + ("" if plan.patient_id is not None else alone)
 
 
+def _values_in_words(values: Sequence) -> str:
+    return ", ".join(code_span(text_of(v)) for v in values[:10]) + (" …" if len(values) > 10 else "")
+
+
 def _cases(plan: Plan) -> str:
-    """Return the code that makes cases of the rows; `mmaudit.lab._check.prepare` does the same."""
+    """Return the code that makes cases of the rows; the check runs the same."""
     blocks = []
     if plan.lacking or plan.image is not None:
         lines = ["# Rows that cannot take part are left out.", "cases = table"]
-        if "label" in plan.lacking:
-            lines += [f"cases = cases[{_has_label(plan)}]", *_said("a label")]
-        if "proba" in plan.lacking:
-            lines += [f"cases = cases.dropna(subset={literal(plan.proba)})", *_said("a probability")]
+        for code, what in keeping(plan):
+            if what in plan.lacking:
+                lines += [code, *_said(what)]
         if plan.image is not None:
             lines += [f"is_file = [{_is_file(plan)} for name in cases[{literal(plan.image)}]]"]
             lines += ["cases = cases[is_file]", *_said("an image file")]
         blocks.append("\n".join(lines))
     else:
         blocks.append("cases = table")
-    if plan.target != plan.label or (plan.kind == "multilabel" and plan.ones):
-        blocks.append(_labelling(plan))
+    if labelling(plan):
+        blocks.append(labelling(plan))
     keywords = [_keyword(name, value) for name, value in plan.keywords().items()]
     blocks.append(f"data = {_call('mma.AuditData.from_frame', ['cases', *keywords])}")
     return "\n\n".join(blocks)
@@ -252,36 +247,9 @@ def _said(what: str) -> list[str]:
     return [f'print(f"{{len(cases):,}} of {{len(table):,}} rows are left with {what}")']
 
 
-def _has_label(plan: Plan) -> str:
-    first = literal(plan.label[0])
-    if plan.kind == "multiclass":
-        return f"cases[{first}].isin({literal(plan.classes)})"
-    if plan.kind == "multilabel":
-        return f"cases[{literal(plan.label)}].notna().any(axis=1)"
-    if plan.undecided:
-        return f"cases[{first}].notna() & ~cases[{first}].isin({literal(plan.undecided)})"
-    return f"cases[{first}].notna()"
-
-
 def _is_file(plan: Plan) -> str:
     path = "str(name)" if plan.image_root is None else f"os.path.join({literal(plan.image_root)}, str(name))"
     return f"os.path.isfile({path})"
-
-
-def _labelling(plan: Plan) -> str:
-    """Return the code that makes labels of the values; of a copy, so that the table can be used again."""
-    lines = ["cases = cases.copy()"]
-    if plan.kind == "multilabel":
-        lines += [f"labels = {literal(plan.label)}", "is_known = cases[labels].notna()"]
-        lines.append(f"cases[labels] = cases[labels].isin({literal(plan.ones)}).astype(float).where(is_known)")
-        return "\n".join(lines)
-    column, target = f"cases[{literal(plan.label[0])}]", f"cases[{literal(plan.target[0])}]"
-    if plan.kind == "multiclass":
-        numbers = {value: k for k, value in enumerate(plan.classes)}
-        lines.append(f"{target} = {column}.map({literal(numbers)}).astype(int)")
-    else:
-        lines.append(f"{target} = {column}.isin({literal(plan.ones)}).astype(int)")
-    return "\n".join(lines)
 
 
 def _opening(plan: Plan) -> list[Cell]:

@@ -84,12 +84,12 @@ class Table:
             keywords["low_memory"] = False
         return keywords
 
-    def read(self, columns: Sequence[str], texts: Sequence[str]) -> pd.DataFrame:
-        """Return all rows of some columns, as the call in the notebook reads them."""
+    def read(self, columns: Sequence[str], texts: Sequence[str], n_rows: int | None = None) -> pd.DataFrame:
+        """Return all rows of some columns, or the first of a text table, as the call in the notebook reads them."""
         columns = list(dict.fromkeys(columns))
         with _read_errors():
             if not self.is_parquet:
-                return pd.read_csv(self.path, usecols=columns, **self.read_keywords(texts))[columns]
+                return pd.read_csv(self.path, usecols=columns, nrows=n_rows, **self.read_keywords(texts))[columns]
             partly = None if self.has_index or self.renamed else columns
             frame = pd.read_parquet(self.path, columns=partly)
         return self._as_plain(frame)[columns]

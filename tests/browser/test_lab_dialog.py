@@ -399,7 +399,7 @@ class TestKernel:
         code = modules.evaluate("(asked) => import('/lab/kernel.js').then(({ codeOf }) => codeOf(asked))", question)
         before, literal = code.split("_m.answer(")
         assert code.isascii() and len(code.splitlines()) == 1
-        assert before == "import mmaudit.lab as _m; "
+        assert before == "import sys; sys.path[:] = [p for p in sys.path if p]; import mmaudit.lab as _m; "
         assert json.loads(eval(literal.removesuffix(")"))) == question
 
     def test_python_kernels_come_default_first(self, modules):

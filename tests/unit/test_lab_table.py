@@ -16,7 +16,8 @@ from PIL import Image
 
 import mmaudit
 from mmaudit.lab import MIME, _answer, answer, reply
-from mmaudit.lab._guess import restates, tokens
+from mmaudit.lab._guess import doubtful_name, tokens, training_rows
+from mmaudit.lab._leaks import Predicted, auroc, leak, restates
 from mmaudit.workshop import contents
 
 REPO = Path(__file__).parents[2]
@@ -378,8 +379,11 @@ def test_images_are_looked_for_where_they_lie(here):
     (here / "films" / "a").mkdir(parents=True)
     for k in range(200):
         (here / "films" / "a" / f"{k}.png").touch()
-    suggestion = look(cases(path=[f"{k}.png" for k in range(200)]))["suggestion"]
+    frame = cases(path=[f"{k}.png" for k in range(200)], folder=["films/a", "films/b"] * 100)
+    suggestion = look(frame)["suggestion"]
     assert (suggestion["image"], suggestion["image_root"]) == ("path", "films/a")
+    suggestion = look(cases(path=[f"a/{k}.png" for k in range(200)]))["suggestion"]
+    assert (suggestion["image"], suggestion["image_root"]) == ("path", "films")
     table = look(cases(path=[f"films/a/{k}.png" for k in range(200)]))
     assert (table["suggestion"]["image"], table["suggestion"]["image_root"]) == ("path", None)
     table = look(cases(path=[f"other/{k}.png" for k in range(200)]))
@@ -524,6 +528,7 @@ def test_a_low_probability_of_a_rare_label_gets_a_threshold():
     frame = cases(400)
     frame["effusion"] = (frame.index % 10 == 0).astype(int)
     frame["p_effusion"] = 0.05 + 0.2 * frame["effusion"]
+    frame.loc[:2, "p_effusion"] = 0.25
     assert any("try 0.1, the share of label 1" in line for line in check(frame, **BINARY)["warnings"])
     assert not check(frame, **BINARY, threshold=0.1)["warnings"]
 
@@ -535,19 +540,33 @@ def test_too_few_patients_are_an_error():
     assert refused(frame, **{**BINARY, "proba": []}).startswith("Label: expected at least 5 patients of each label")
 
 
-def test_a_rare_label_at_the_end_of_a_large_table_is_seen(monkeypatch):
+def test_a_rare_label_at_the_end_of_a_large_table_is_seen():
+    frame = cases(30_000)
+    frame["effusion"] = (frame.index > 29_900).astype(int)
+    assert check(frame, **BINARY)["n_samples"] == 30_000
+
+
+def test_a_huge_table_is_built_of_rows_from_all_over_it(monkeypatch):
     monkeypatch.setattr("mmaudit.lab._check.BUILD_ROWS", 100)
     frame = cases(4000)
-    frame["effusion"] = (frame.index > 3900).astype(int)
-    assert check(frame, **BINARY)["n_samples"] == 4000
+    frame["sex"] = frame["effusion"].astype(str)
+    checked = check(frame, **BINARY)
+    assert (checked["n_samples"], checked["n_patients"]) == (4000, 2000)
+    assert any("'sex' restates the label?" in line for line in checked["warnings"])
 
 
 def test_minus_one_is_told():
     frame = several()
     frame.loc[:4, "effusion"] = -1
     roles = {"label": ["effusion", "edema"], "proba": ["p_effusion", "prob_edema"], "patient_id": "PatientID"}
-    assert "-1 means uncertain" in refused(frame, **roles)
-    assert check(frame, **roles, positive=["1"])["n_samples"] == 200
+    checked = check(frame, **roles)
+    assert checked["n_samples"] == 195  # edema is not known of the first ten
+    assert "Left out: 5 rows without a label, or that say -1." in checked["summary"]
+    assert "5 labels say -1, which counts as missing." in checked["summary"]
+    assert check(frame, **roles, positive=["1", "-1"])["n_samples"] == 200
+    table = look(frame)
+    assert table["columns"][1]["reason"] == "0, 1 and -1, which counts as missing; its probability is 'p_effusion'"
+    assert any("they count as missing unless you tick -1" in note for note in table["notes"])
 
 
 def films(folder, n, broken=()):
@@ -580,6 +599,298 @@ def test_images_outside_their_folder_are_told(here):
     frame = cases(path=[f"../films/{k}.png" for k in range(200)])
     said = refused(frame, **BINARY, image="path", image_root="other")
     assert said.startswith("Folder of the images: expected every image in it, got a path that leads outside")
+
+
+# What was made from the label or the prediction, and what does not fit
+
+
+def predicted(n=400, seed=0, **more):
+    """Return cases with enough errors of both kinds."""
+    rng = np.random.default_rng(seed)
+    frame = cases(n, seed, **more)
+    frame["p_effusion"] = np.clip(0.35 + 0.3 * frame["effusion"] + rng.normal(0, 0.2, n), 0.01, 0.99).round(4)
+    return frame
+
+
+def made_from(y, p):
+    """Return columns that a table of predictions often holds, under names that say nothing."""
+    call = p >= 0.5
+    columns = {
+        "a": call == y,
+        "b": np.where(call, "yes", "no"),
+        "c": np.where(y == 1, -np.log(p), -np.log(1 - p)),
+        "d": (y == 1) & call,
+        "e": (y == 0) & call,
+        "f": p * (1 - p),
+        "g": np.where(p > 0.7, "high", "low"),
+        "h": (p * 0.9).round(3),
+        "i": np.where(call != y, np.where(y == 1, "FN", "FP"), "fine"),
+    }
+    return pd.DataFrame(columns)
+
+
+def test_columns_made_from_the_prediction_are_no_metadata():
+    frame = predicted()
+    made = made_from(frame["effusion"], frame["p_effusion"])
+    table = look(pd.concat([frame, made], axis=1))
+    assert table["suggestion"]["metadata"] == ["sex", "age"]
+    reasons = {column["name"]: column["reason"] for column in table["columns"]}
+    assert all(reasons[name].startswith("made from the prediction?") for name in made)
+    assert any("'g' tells the prediction nearly without error" in note for note in table["notes"])
+    warned = check(pd.concat([frame, made], axis=1), **{**BINARY, "metadata": ["sex", *made]})["warnings"]
+    assert [name for name in made if not any(f"'{name}' made from the prediction?" in line for line in warned)] == []
+    assert not any("'sex'" in line for line in warned)
+
+
+def test_columns_made_from_one_of_several_predictions_are_no_metadata():
+    frame = several(400)
+    frame["right"] = (frame["prob_edema"] >= 0.5) == (frame["edema"] == 1)
+    frame["either"] = np.where(frame["effusion"] == 1, "x", "y")
+    frame["No Finding"] = [0, 1] * 200
+    table = look(frame)
+    assert table["suggestion"]["label"] == ["effusion", "edema"]
+    assert table["suggestion"]["metadata"] == ["sex", "age"]
+    roles = {**table["suggestion"], "metadata": ["right", "either"]}
+    warned = ok({"ask": "check", "path": "t.csv", "roles": roles})["warnings"]
+    assert any("'right' made from the prediction?" in line for line in warned)
+    assert any("'either' restates the label?" in line for line in warned)
+
+
+def test_columns_made_from_classes_are_no_metadata():
+    frame = classes(400)
+    proba = frame[["p_normal", "p_pneumonia", "p_tb"]]
+    said = proba.idxmax(axis=1)
+    frame["said"] = said.map({"p_normal": "x", "p_pneumonia": "y", "p_tb": "z"})
+    frame["hit"] = said.str.removeprefix("p_") == frame["diagnosis"]
+    table = look(frame)
+    assert len(table["suggestion"]["proba"]) == 3
+    assert table["suggestion"]["metadata"] == ["sex", "age"]
+
+
+def test_an_honest_column_is_no_leak():
+    rng = np.random.default_rng(4)
+    frame = predicted(600)
+    y, p = frame["effusion"].to_numpy(), frame["p_effusion"].to_numpy()
+    one = Predicted(y, p, p >= 0.5)
+    harder = np.where((p >= 0.5) != y, rng.random(600) < 0.7, rng.random(600) < 0.2)  # a group with many errors
+    nearer = p + rng.normal(0, 0.2, 600)
+    for values in (harder, nearer, rng.choice(["F", "M"], 600), rng.integers(20, 90, 600), np.full(600, np.nan)):
+        assert leak(pd.Series(values), [y], [one]) is None
+    same = Predicted(y, np.full(600, 0.3), np.zeros(600, dtype=bool))
+    assert leak(pd.Series(np.repeat(["A", "B"], 300)), [y], [same]) is None  # a sorted table
+
+
+@pytest.mark.parametrize(
+    ("name", "word"),
+    [("is_correct", "correct"), ("TP", "tp"), ("val_loss", "loss"), ("ai_triage", "ai"), ("brierScore", "brier")],
+)
+def test_names_of_what_is_made_from_predictions(name, word):
+    assert doubtful_name(name) == f"name says {word}: made from the prediction?"
+    frame = predicted()
+    frame[name] = np.random.default_rng(9).choice(["u", "v"], 400)
+    assert look(frame)["suggestion"]["metadata"] == ["sex", "age"]
+    warned = check(frame, **{**BINARY, "metadata": [name]})["warnings"]
+    assert f"Metadata: {name!r} name says {word}: made from the prediction?" in warned
+
+
+def test_names_of_persons_are_no_metadata():
+    telling = ["PatientName", "surname", "zip", "phone_number", "e-mail address", "SSN", "BirthPlace", "first name"]
+    assert [name for name in telling if doubtful_name(name) is None] == []
+    fine = ["hospital_name", "ScannerName", "site", "birth_weight", "weight_loss", "age", "BodyPart", "protocol name"]
+    assert [name for name in fine if doubtful_name(name) is not None] == []
+    table = look(cases(zip=[1000 + k % 7 for k in range(200)], hospital_name=["St A", "St B"] * 100))
+    assert table["suggestion"]["metadata"] == ["sex", "age", "hospital_name"]
+    warned = check(cases(zip=[1000 + k % 7 for k in range(200)]), **{**BINARY, "metadata": ["zip"]})["warnings"]
+    assert warned == ["Metadata: 'zip' name says zip: it may tell who a patient is."]
+
+
+def test_the_auroc_and_its_error():
+    y = np.array([0, 0, 1, 1, np.nan])
+    area, _ = auroc(y, np.array([0.1, 0.4, 0.35, 0.8, 0.9]))
+    assert area == 0.75  # three of four pairs are in order
+    shuffled = np.random.default_rng(0).random((2_000, 60))
+    truth = np.arange(60) % 3 == 0
+    areas = [auroc(truth.astype(float), p)[0] for p in shuffled]
+    assert auroc(truth.astype(float), shuffled[0])[1] == pytest.approx(np.std(areas), rel=0.1)
+    assert auroc(np.zeros(5), y) == (0.5, float("inf"))
+
+
+def test_a_probability_of_the_other_class_is_told():
+    frame = predicted()
+    frame["p_effusion"] = 1 - frame["p_effusion"]
+    table = look(frame)
+    assert "lower where the label is 1" in table["columns"][2]["reason"]
+    assert {table["columns"][k]["confidence"] for k in (1, 2)} == {"guess"}
+    warned = check(frame, **BINARY)["warnings"]
+    assert any("'p_effusion' is lower where the label is 1" in line for line in warned)
+    frame["p_effusion"] = np.random.default_rng(7).random(400)
+    assert check(frame, **BINARY)["warnings"] == []  # chance alone is no reason
+
+
+def test_a_label_that_is_the_decision_is_told():
+    frame = predicted()
+    frame["effusion"] = (frame["p_effusion"] >= 0.5).astype(int)
+    assert any("may be the classifier's own decision" in line for line in check(frame, **BINARY)["warnings"])
+
+
+@pytest.mark.parametrize(("named", "positive"), [("prob_normal", "normal"), ("prob_pneumonia", "pneumonia")])
+def test_the_value_that_a_probability_is_named_for_counts_as_1(named, positive):
+    frame = predicted()
+    y = frame.pop("effusion")
+    frame["diagnosis"] = y.map({0: "normal", 1: "pneumonia"})
+    frame[named] = frame.pop("p_effusion") if positive == "pneumonia" else 1 - frame.pop("p_effusion")
+    suggestion = look(frame)["suggestion"]
+    assert (suggestion["label"], suggestion["positive"], suggestion["proba"]) == (["diagnosis"], [positive], [named])
+    assert ok({"ask": "check", "path": "t.csv", "roles": suggestion})["warnings"] == []
+
+
+@pytest.mark.parametrize("label", ["expert", "radiologist", "label"])
+def test_what_an_ai_says_is_not_the_label(label):
+    frame = predicted().rename(columns={"effusion": label, "p_effusion": "ai_score"})
+    frame.insert(0, "ai_label", (frame["ai_score"] >= 0.5).astype(int))
+    table = look(frame)
+    assert table["suggestion"]["label"] == [label]
+    assert table["columns"][0]["reason"] == "name says ai: the classifier's own decision?"
+
+
+def test_a_further_probability_beside_those_of_the_classes():
+    frame = classes()
+    frame["confidence"] = frame[["p_normal", "p_pneumonia", "p_tb"]].max(axis=1)
+    table = look(frame)
+    assert sorted(table["suggestion"]["proba"]) == ["p_normal", "p_pneumonia", "p_tb"]
+    assert roles_of(table)["confidence"] is None
+
+
+def test_classes_paired_by_position_are_told():
+    frame = classes(names=("0", "1", "2")).rename(columns={"p_2": "p_tb", "p_0": "p_normal", "p_1": "p_viral"})
+    table = look(frame)
+    (label,) = [column for column in table["columns"] if column["role"] == "label"]
+    assert label["reason"] == "paired with the columns of probabilities by position: is that right?"
+    assert label["confidence"] == "guess"
+    checked = ok({"ask": "check", "path": "t.csv", "roles": table["suggestion"]})
+    assert any("paired by position: 'p_tb' is of '0', 'p_normal' is of '1'" in line for line in checked["warnings"])
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "n"),
+    [
+        ("split", ["train", "test", "train", "val"], 100),
+        ("cohort", ["Development", "external", "x", "y"], 50),
+        ("in_train", [1, 0, 0, 0], 50),
+        ("set", ["training set", "holdout", "holdout", "holdout"], 50),
+    ],
+)
+def test_training_rows_are_told(name, values, n):
+    if name == "set":
+        values = ["training", *values[1:]]
+    frame = cases(**{name: values * 50})
+    table = look(frame)
+    assert roles_of(table)[name] is None
+    assert any("rows that say train" in note for note in table["notes"])
+    said = f"Table: {n} rows say train in {name!r}: audit rows that the classifier has not seen."
+    assert check(frame, **BINARY)["warnings"] == [said]
+    assert said in check(frame, **{**BINARY, "metadata": [name]})["warnings"]
+
+
+def test_other_splits_are_no_training_rows():
+    for name, values in {
+        "fold": [0, 1, 2, 3],
+        "fitness": ["fit", "unfit"],
+        "split": ["val", "test"],
+        "x": [None],
+    }.items():
+        assert training_rows(name, pd.Series(values)) is None
+
+
+@pytest.mark.parametrize("word", ["uncertain", "Unknown", "-1", "not mentioned"])
+def test_labels_that_say_they_are_uncertain_count_as_missing(word):
+    frame = cases().astype({"effusion": object})
+    frame.loc[:9, "effusion"] = word
+    table = look(frame)
+    assert table["suggestion"]["label"] == ["effusion"]
+    assert "0 and 1" not in table["columns"][1]["reason"]
+    checked = ok({"ask": "check", "path": "t.csv", "roles": table["suggestion"]})
+    assert checked["n_samples"] == 190
+    assert f"Left out: 10 rows without a label, or that say {word}." in checked["summary"]
+    ticked = {**table["suggestion"], "positive": ["1", word]}
+    assert ok({"ask": "check", "path": "t.csv", "roles": ticked})["n_samples"] == 200
+
+
+def test_minus_one_beside_one_alone_is_the_other_label():
+    frame = cases().rename(columns={"effusion": "label"})
+    frame["label"] = 2 * frame["label"] - 1
+    table = look(frame)
+    assert table["suggestion"]["positive"] == ["1"]
+    assert ok({"ask": "check", "path": "t.csv", "roles": table["suggestion"]})["n_samples"] == 200
+
+
+@pytest.mark.parametrize("other", [" {}", "{} ", "{}.0"])
+def test_the_same_patient_written_in_two_ways_is_told(other):
+    ids = [str(1000 + k // 2) for k in range(200)]
+    frame = cases(PatientID=[other.format(one) if k % 2 else one for k, one in enumerate(ids)])
+    table = look(frame)
+    assert table["columns"][0]["reason"] == (
+        "name says patient; 100 values, 2.0 rows each; the same id is written in two ways"
+    )
+    said = error({"ask": "check", "path": "t.csv", "roles": table["suggestion"]})
+    assert said.startswith("Patient: expected one way to write each patient's id, got 100 more ids")
+    assert look(cases(PatientID=[f"{one}.0" for one in ids]))["columns"][0]["reason"].endswith("2.0 rows each")
+
+
+def test_patients_are_counted_alike_and_blank_ones_told():
+    table = look(cases(PatientID=["7", "07", "8", "08"] * 50))
+    assert table["columns"][0]["reason"] == "name says patient; 4 values, 50.0 rows each"
+    frame = cases()
+    frame.loc[:4, "PatientID"] = "  "
+    table = look(frame)
+    assert table["columns"][0]["reason"].endswith("missing in 5 rows")
+    assert any("'PatientID' is empty in 5 rows" in note for note in table["notes"])
+
+
+def test_devices_and_what_a_patient_has_are_metadata():
+    rng = np.random.default_rng(5)
+    names = ["has_pacemaker", "chest_tube", "history_of_cancer", "is_inpatient", "Support Devices"]
+    frame = cases(**{name: rng.integers(0, 2, 200) for name in names}, is_positive=0)
+    frame["is_positive"] = frame["effusion"]
+    table = look(frame)
+    assert table["suggestion"]["label"] == ["effusion"]
+    assert set(table["suggestion"]["metadata"]) == {"sex", "age", *names}
+    frame = frame.rename(columns={"effusion": "mortality_28d", "p_effusion": "risk_score"}).drop(columns="is_positive")
+    assert look(frame)["suggestion"]["label"] == ["mortality_28d"]
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        (lambda p: (100 * p).round(1), "divide by 100 in the table"),
+        (lambda p: [f"{100 * one:.0f}%" for one in p], "percentages as text: remove the sign and divide by 100"),
+        (lambda p: [">0.9" if one > 0.9 else f"{one:.2f}" for one in p], "make numbers in [0, 1] of them in the table"),
+    ],
+)
+def test_probabilities_in_another_form_are_told(values, said):
+    frame = predicted()
+    frame["probability"] = values(np.append(frame.pop("p_effusion")[:-1], 0.95))
+    table = look(frame)
+    assert table["suggestion"]["proba"] == []
+    assert roles_of(table)["probability"] is None
+    assert [note for note in table["notes"] if "'probability'" in note and said in note]
+
+
+def test_infinite_values_are_no_metadata():
+    frame = cases(ratio=np.arange(200) % 5 * 1.0)
+    frame.loc[3, "ratio"] = np.inf
+    table = look(frame)
+    assert roles_of(table)["ratio"] is None
+    assert ok({"ask": "check", "path": "t.csv", "roles": table["suggestion"]})["n_samples"] == 200
+
+
+def test_a_german_table():
+    frame = cases(Geschlecht=["m", "w"] * 100).drop(columns="sex")
+    frame["effusion"] = frame["effusion"].map({0: "nein", 1: "ja"})
+    names = {"PatientID": "Patient", "effusion": "Befund", "p_effusion": "Wahrscheinlichkeit", "age": "Alter"}
+    found = look(frame.rename(columns=names), sep=";", decimal=",")["suggestion"]
+    assert (found["patient_id"], found["label"], found["positive"]) == ("Patient", ["Befund"], ["ja"])
+    assert (found["proba"], found["metadata"]) == (["Wahrscheinlichkeit"], ["Alter", "Geschlecht"])
 
 
 # The real table

@@ -9,7 +9,7 @@ import pytest
 import mmaudit
 
 PACKAGE = Path(mmaudit.__file__).parent
-BELOW = ("_errors", "cache", "images", "text", "data", "selection")
+BELOW = ("_errors", "_tables", "cache", "images", "text", "data", "selection")
 FLOW = ("datasets", "failures", "classifiers", "encoders", "slicers", "metrics", "confirm", "explain", "rules")
 WHOLE = ("null_control", "compare")  # what the methods of a result of those names do; neither imports the other
 SHOW = ("report", "widgets")  # widgets say in a notebook what the report says
