@@ -191,7 +191,7 @@ export function viewerPlugin(jupyter) {
           return widget;
         }
       }
-      const factory = new Factory({ name: FACTORY, label: trans.__("Saved audit"), modelName: "text", fileTypes: [FILE_TYPE, "json"], defaultFor: [FILE_TYPE] });
+      const factory = new Factory({ name: FACTORY, label: trans.__("Audit"), modelName: "text", fileTypes: [FILE_TYPE, "json"], defaultFor: [FILE_TYPE] });
       factory.widgetCreated.connect((_, widget) => {
         void tracker.add(widget);
         widget.context.pathChanged.connect(() => tracker.save(widget));
@@ -212,7 +212,7 @@ export function viewerPlugin(jupyter) {
       const Comparison = makeComparison(jupyter, trans, { contents: app.serviceManager.contents, open: (path) => documents.openOrReveal(path, FACTORY), storeOf: (path) => tracker.find(({ context }) => context.path === path)?.content.store });
       const comparisons = new apputils.WidgetTracker({ namespace: "mmaudit-compare" });
       app.commands.addCommand("mmaudit:compare", {
-        label: ({ isContext }) => (isContext ? trans.__("Compare Audits") : trans.__("Compare Two Audits…")),
+        label: ({ isContext }) => (isContext ? trans.__("Compare audits") : trans.__("Compare two audits…")),
         caption: trans.__("Show the slices of two saved audits beside each other"),
         icon: icon(jupyter, "audit"),
         isVisible: ({ isContext }) => !isContext || selected().length > 0,
@@ -236,7 +236,7 @@ export function viewerPlugin(jupyter) {
       void restorer?.restore(comparisons, { command: "mmaudit:compare", args: ({ content }) => ({ left: content.left, right: content.right }), name: ({ id }) => id });
 
       app.commands.addCommand("mmaudit:open", {
-        label: trans.__("Open a Saved Audit…"),
+        label: trans.__("Open a saved audit…"),
         icon: icon(jupyter, "audit"),
         async execute({ path }) {
           const chosen = path ?? (await choose(trans.__("Choose a saved audit")));
@@ -257,7 +257,7 @@ export function viewerPlugin(jupyter) {
         }
       };
       app.commands.addCommand("mmaudit:explore", {
-        label: trans.__("Explore the Saved Audit in a Notebook"),
+        label: trans.__("Explore the saved audit in a notebook"),
         isEnabled: ({ path }) => Boolean(path ?? current()),
         execute({ path }) {
           const made = explore(path ?? current());
