@@ -34,6 +34,7 @@ from tqdm import tqdm
 
 from mmaudit import __version__, classifiers, datasets, failures
 from mmaudit._errors import AuditWarning, InputError, MissingExtraError, nearest
+from mmaudit._tables import read_parquet
 from mmaudit.classifiers._torch import need_torch
 from mmaudit.confirm import confirm
 from mmaudit.data import MODALITIES, AuditData, Target
@@ -361,9 +362,9 @@ class Trained:
         if folder is not None:
             key = _digest(asdict(case), self.fingerprint, _code_key("datasets", "failures.py", "classifiers"))
             path = folder / "predictions" / f"{key:032x}.parquet"
-        if path is not None and path.is_file():
-            kept = pd.read_parquet(path).set_index("sample_id")["y_proba"]
-            test = scenario.test.with_predictions(kept.loc[scenario.test.sample_id].to_numpy())
+        kept = None if path is None else _kept_predictions(path, scenario.test)
+        if kept is not None:
+            test = kept
         else:
             train = self.train or classifiers.train
             test = train(scenario.train, random_state=case.seed).predict(scenario.test)
@@ -1084,8 +1085,11 @@ def _run_case(source: Source, case: Case, subsets, slicers, confirmed: bool, out
         if set(subset) <= set(source.modalities) and (case.scenario != "null" or slicer == "mmaudit")
     ]
     path = out / "rows" / f"{_digest(asdict(case), key):032x}.parquet"
-    kept = pd.read_parquet(path).to_dict("records") if path.is_file() else []
-    rows = {(row["slicer"], row["modalities"]): row for row in kept}
+    try:
+        kept = read_parquet(path).to_dict("records")
+        rows = {(row["slicer"], row["modalities"]): row for row in kept}
+    except (OSError, ValueError, KeyError):  # not there, or damaged: computed anew
+        rows = {}
     missing = [(slicer, subset) for slicer, subset in wanted if (slicer, "+".join(subset)) not in rows]
     if missing:
         with warnings.catch_warnings():
@@ -1403,6 +1407,15 @@ def _code_key(*below: str) -> str:
         if path.suffix == ".py":
             known.update(path.read_bytes())
     return known.hexdigest()
+
+
+def _kept_predictions(path: Path, test: AuditData) -> AuditData | None:
+    """Return the data with the predictions of an earlier run; None where there are none, or the file is damaged."""
+    try:
+        kept = read_parquet(path).set_index("sample_id")["y_proba"]
+        return test.with_predictions(kept.loc[test.sample_id].to_numpy())
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def _write_parquet(frame: pd.DataFrame, path: Path) -> None:

@@ -174,7 +174,7 @@ def _apply_rules(args: argparse.Namespace) -> int:
     if (args.label is None) != (args.proba is None):
         raise InputError("label", "--label and --proba, or neither", "one of them", "Leave it out, or add the other.")
 
-    from mmaudit.result import _replacing
+    from mmaudit.result import _no_formula, _replacing
     from mmaudit.rules import apply_rules, load_rules, metadata_columns
 
     document = load_rules(args.rules)
@@ -188,7 +188,8 @@ def _apply_rules(args: argparse.Namespace) -> int:
     ids = table.index if args.id is None else table[args.id]
     out.parent.mkdir(parents=True, exist_ok=True)
     with _replacing(out) as partial:
-        selected.set_axis(ids, axis=0).astype(int).to_csv(partial, index_label="sample_id")
+        written = selected.set_axis(map(_no_formula, ids), axis=0).rename(columns=_no_formula)
+        written.astype(int).to_csv(partial, index_label="sample_id")
     targets = [] if args.label is None else data.targets(args.threshold)
     for rule in selected.attrs["rules"]:
         print(_selected_in_words(rule, selected[rule["slice_id"]].to_numpy(), targets))
@@ -334,7 +335,7 @@ def _benchmark_encoders(args: argparse.Namespace) -> int:
     _check_writable(out)
 
     from mmaudit.encoders._throughput import measure_throughput, models_named
-    from mmaudit.result import _replacing, _write_text
+    from mmaudit.result import _for_spreadsheets, _replacing, _write_text
 
     measured = measure_throughput(
         models_named(_listed(args.models)) if args.models is not None else None,
@@ -346,7 +347,7 @@ def _benchmark_encoders(args: argparse.Namespace) -> int:
     )
     out.mkdir(parents=True, exist_ok=True)
     with _replacing(out / "encoders.csv") as partial:
-        measured.table.to_csv(partial, index=False)
+        _for_spreadsheets(measured.table, measured.table.columns).to_csv(partial, index=False)
     text = measured.to_markdown()
     _write_text(out / "encoders.md", text)
     print(text.rstrip())
@@ -405,6 +406,8 @@ def read_table(path: str | Path, *, text_columns: Sequence[str | None] = ()) -> 
     """
     import pandas as pd
 
+    from mmaudit._tables import read_csv, read_parquet
+
     path = Path(path)
     kind = path.name.lower().removesuffix(".gz").rpartition(".")[2]
     if kind not in ("csv", "tsv", "parquet") or path.name.lower().endswith(".parquet.gz"):
@@ -419,12 +422,12 @@ def read_table(path: str | Path, *, text_columns: Sequence[str | None] = ()) -> 
         raise InputError("TABLE", "a file", got, "Check the path and the current folder.")
     try:
         if kind == "parquet":
-            table = pd.read_parquet(path)
+            table = read_parquet(path)
         else:
             texts = {column: str for column in text_columns if column is not None}
             separator = "\t" if kind == "tsv" else ","
             # low_memory=False: a column's type is decided once, from the whole column, not chunk by chunk
-            table = pd.read_csv(path, sep=separator, dtype=texts, encoding="utf-8-sig", low_memory=False)
+            table = read_csv(path, sep=separator, dtype=texts, encoding="utf-8-sig", low_memory=False)
     except UnicodeDecodeError:
         raise InputError("TABLE", "text in UTF-8", "bytes that are not", "Save the table as UTF-8.") from None
     except PermissionError:
@@ -438,7 +441,7 @@ def read_table(path: str | Path, *, text_columns: Sequence[str | None] = ()) -> 
             f"a {kind} file that breaks this ({' '.join(str(error).split())})",
             "Quote texts that hold the separator or a line break.",
         ) from None
-    except (OSError, ValueError, EOFError) as error:  # pyarrow's and gzip's errors are among these
+    except (OSError, ValueError, EOFError) as error:  # gzip's errors are among these
         raise InputError(
             "TABLE", f"a whole {kind} file", f"one that cannot be read ({type(error).__name__})", "Export it again."
         ) from None

@@ -851,7 +851,7 @@ def check_proba(
     """
     try:
         proba = np.asarray(pd.to_numeric(pd.Series(np.asarray(values).ravel())), dtype=np.float64)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):
         raise InputError(
             argument, "numbers in [0, 1]", "values that are not numbers", "Convert the column to float."
         ) from None
@@ -1001,6 +1001,13 @@ def _check_columns(df: pd.DataFrame, roles: Mapping[str, Any]) -> None:
             raise InputError(
                 argument, "a column name that occurs once", f"{column!r} more than once", "Rename the columns."
             )
+        if df[column].dtype == object and not df[column].map(pandas_types.is_hashable).all():
+            raise InputError(
+                argument,
+                "a number or a text in each cell",
+                f"lists or other objects in {column!r}",
+                "Take the values out of them first.",
+            )
 
 
 def _patients(column: pd.Series) -> np.ndarray:
@@ -1018,7 +1025,7 @@ def _patients(column: pd.Series) -> np.ndarray:
 
 
 def _texts(column: pd.Series) -> np.ndarray:
-    texts = np.array(["" if pd.isna(t) else str(t) for t in column], dtype=object)
+    texts = np.array(["" if pd.isna(t) else _as_text(t) for t in column], dtype=object)
     empty = sum(not t.strip() for t in texts)
     if empty == len(texts):
         raise InputError("report", "at least one report with text", "only empty ones", "Check the report column.")
@@ -1030,6 +1037,11 @@ def _texts(column: pd.Series) -> np.ndarray:
             stacklevel=4,
         )
     return texts
+
+
+def _as_text(value: Any) -> str:
+    """Return a cell as text that can be written: half of a surrogate pair, which UTF-8 lacks, becomes "?"."""
+    return str(value).encode("utf-8", "replace").decode("utf-8")
 
 
 def _metadata_columns(df: pd.DataFrame, columns: Sequence[str], ids: pd.Index) -> pd.DataFrame:
@@ -1051,7 +1063,7 @@ def _metadata_columns(df: pd.DataFrame, columns: Sequence[str], ids: pd.Index) -
                     "Replace them, for example df.replace([numpy.inf, -numpy.inf], numpy.nan).",
                 )
         else:
-            values = values.astype(object).map(lambda v: None if pd.isna(v) or str(v).strip() == "" else str(v).strip())
+            values = values.astype(object).map(lambda v: None if pd.isna(v) else _as_text(v).strip() or None)
         kept[str(column)] = pd.Series(values.to_numpy(), index=ids, dtype=values.dtype)
     return pd.DataFrame(kept, index=ids)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import json
+import os
 import secrets
 import shutil
 import tempfile
@@ -16,6 +17,7 @@ import numpy as np
 import pandas as pd
 
 from mmaudit._errors import InputError
+from mmaudit._tables import read_parquet
 from mmaudit.compare import Comparison, audited_data, compare, comparisons_of
 from mmaudit.confirm import MIN_PATIENTS, metric_frame
 from mmaudit.null_control import NullControl, null_control
@@ -65,6 +67,7 @@ SCHEMA = 2
 INLINE_CELLS = 20_000  # a larger membership goes to a parquet file beside the JSON
 MEMBERS_SHOWN = 12
 MOST_VERDICTS = 20_000  # of samples with a doubtful label or a wrong answer, that a saved result keeps
+FORMULA_MARKS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 REPEATS = 0.5  # share of its errors in slices above, from which a finding says the same in other words
 TARGETS_SAID = 6  # in one sentence; tables have them all
 USER_VERDICTS = {"accept": "accept", "reject": "reject", "radiologist": "needs a radiologist"}  # codes, and their words
@@ -991,7 +994,7 @@ def load_result(path: str | Path) -> AuditResult:
     `explore()`, and saved again.
     """
     path = Path(path)
-    if not path.is_file():
+    if not os.path.isfile(path):  # noqa: PTH113  a name too long is no file, where a Path raises
         raise InputError("path", "a saved audit", "a path at which there is no file", "Check the path.")
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
@@ -1005,7 +1008,7 @@ def load_result(path: str | Path) -> AuditResult:
         table = _load_samples(path, document)
         summary = document["summary"]
         candidates = candidate_frame(document["candidates"], document["candidate_columns"])
-        ids = candidates["slice_id"].tolist()
+        ids = candidates[list(_TEXT_COLUMNS)]["slice_id"].tolist()  # a text that is missing is missed here
         table = table.set_index("sample_id")
         targets = [target["name"] for target in summary["data"].get("targets", [])]
         several = len(targets) > 1
@@ -1088,20 +1091,23 @@ def _load_samples(path: Path, document: dict) -> pd.DataFrame:
         )
     if not path.with_name(name).is_file():
         raise InputError("path", f"the file {name} beside it", "none", "Copy both files together.")
-    return pd.read_parquet(path.with_name(name))
+    return read_parquet(path.with_name(name))
 
 
 def _for_spreadsheets(frame: pd.DataFrame, columns: Iterable[str] = _TEXT_COLUMNS) -> pd.DataFrame:
-    """Return the frame with an apostrophe before each text that a spreadsheet would run as a formula.
+    """Return the frame with an apostrophe before each text and name that a spreadsheet would run as a formula.
 
-    Texts begin with names of columns and words of reports, which somebody else may have chosen:
+    Texts begin with names of columns and words of reports, which somebody else may have chosen.
+    """
+    return frame.assign(**{c: frame[c].map(_no_formula) for c in columns if c in frame}).rename(columns=_no_formula)
+
+
+def _no_formula(text: Any) -> Any:
+    """Return a text with an apostrophe before it if a spreadsheet would run it.
+
     https://owasp.org/www-community/attacks/CSV_Injection
     """
-
-    def safe(text: Any) -> Any:
-        return f"'{text}" if isinstance(text, str) and text.startswith(("=", "+", "-", "@", "\t", "\r", "\n")) else text
-
-    return frame.assign(**{c: frame[c].map(safe) for c in columns if c in frame})
+    return f"'{text}" if isinstance(text, str) and text.startswith(FORMULA_MARKS) else text
 
 
 def _doubtful(frame: pd.DataFrame) -> dict[str, Any]:
@@ -1114,7 +1120,8 @@ def _doubtful(frame: pd.DataFrame) -> dict[str, Any]:
 
 def _verdicts_of(kept: Mapping[str, Any]) -> pd.DataFrame:
     frame = pd.DataFrame(kept["rows"]).set_index("sample_id")
-    frame = frame.astype({"score": float, "second_opinion": float, "y_proba": float, "wrong": bool})
+    numbers = {"score": float, "second_opinion": float, "y_proba": float, "wrong": bool}
+    frame = frame.astype({"verdict": object, "patient_id": object, **numbers})
     frame.attrs = dict(kept["attrs"])
     return frame
 

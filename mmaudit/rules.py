@@ -9,6 +9,7 @@ import hashlib
 import importlib.resources
 import json
 import math
+import os
 import secrets
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
@@ -188,7 +189,7 @@ def load_rules(path: str | Path) -> dict[str, Any]:
         If the file is missing, too large, damaged, of another kind or of a later version.
     """
     path = Path(path)
-    if not path.is_file():
+    if not os.path.isfile(path):  # noqa: PTH113  a name too long is no file, where a Path raises
         raise InputError("rules", "a file of rules", "a path at which there is no file", "Check the path.")
     if path.stat().st_size > MOST_BYTES:
         raise InputError("rules", f"a file of at most {MOST_BYTES:,} bytes", "a larger one", "Save fewer rules.")

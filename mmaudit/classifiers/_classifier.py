@@ -14,7 +14,7 @@ import pandas as pd
 from mmaudit._errors import InputError, check_keywords, nearest
 from mmaudit.classifiers._file import check_target, from_bytes, read_file, to_bytes, write_file
 from mmaudit.classifiers._images import as_images, check_data, check_int, check_readable, in_batches, read_square
-from mmaudit.classifiers._networks import build
+from mmaudit.classifiers._networks import ARCHITECTURES, LARGEST_PX, SMALLEST_PX, build
 from mmaudit.classifiers._torch import choose_device, fast_layout, float_batch, need_torch, standardise
 from mmaudit.data import AuditData, check_binary
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["HISTORY", "Classifier", "Network", "load_classifier"]
 
 HISTORY = ("epoch", "train_loss", "validation_loss", "validation_auroc", "learning_rate", "seconds")
+MOST_LABELS = 1000
 WITHOUT_PREDICTION = "They get no prediction."
 LEFT_OUT = "These samples are left out of what is returned."
 
@@ -340,7 +341,7 @@ def restore(argument: str, tensors: Mapping[str, Any], about: Mapping[str, Any],
             f"a checkpoint after {len(about.get('history', []))} epochs of a training that goes on",
             "Call train() with the same arguments and this checkpoint to finish it.",
         )
-    config = about["config"]
+    config, history = _checked(argument, about)
     network = build(config["architecture"], len(config["labels"]))
     try:
         network.load_state_dict({k.removeprefix("model."): v for k, v in tensors.items()})
@@ -351,7 +352,32 @@ def restore(argument: str, tensors: Mapping[str, Any], about: Mapping[str, Any],
             "others",
             "It was changed, or saved by another version.",
         ) from None
-    return Classifier(network, config=config, history=about["history"], device=device)
+    return Classifier(network, config=config, history=history, device=device)
+
+
+def _checked(argument: str, about: Mapping[str, Any]) -> tuple[dict[str, Any], list[list[float]]]:
+    """Return configuration and history of a header, or raise before anything is built that it asks for."""
+    config: Any = about.get("config")
+    history: Any = about.get("history")
+    try:
+        labels, size = config["labels"], config["image_size"]
+        data = config["data"] if history else {}  # one that was made without `train` has neither
+        counts = [data[f"n_{part}{who}"] for part in ("train", "validation") for who in ("", "_patients") if history]
+        fits = config["architecture"] in ARCHITECTURES and all(type(n) is int for n in (size, *counts))
+        fits = fits and SMALLEST_PX <= size <= LARGEST_PX
+        fits = fits and isinstance(labels, list) and 0 < len(set(labels)) == len(labels) <= MOST_LABELS
+        fits = fits and all(isinstance(label, str) for label in labels)
+        fits = fits and all(len(row) == len(HISTORY) and type(row[0]) is int for row in history)
+        fits = fits and all(type(number) in (int, float) for row in history for number in row)
+        best = config["best_epoch"] if history else 0
+        fits = fits and type(best) is int and min(1, len(history)) <= best <= len(history)
+    except (KeyError, TypeError, IndexError):
+        fits = False
+    if not fits:
+        raise InputError(
+            argument, "a header that describes a classifier", "one that does not", "Save the classifier again."
+        )
+    return config, history
 
 
 def with_readable(data: AuditData, proba: np.ndarray) -> AuditData:

@@ -72,7 +72,7 @@ def from_bytes(argument: str, content: bytes) -> tuple[dict[str, Any], dict[str,
     try:
         tensors = load(content)  # checks that header and length agree
         header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")]).get("__metadata__") or {}
-    except (SafetensorError, ValueError, KeyError):
+    except (SafetensorError, ValueError, KeyError, RecursionError):
         raise InputError(
             argument,
             "a whole safetensors file",
@@ -89,6 +89,6 @@ def from_bytes(argument: str, content: bytes) -> tuple[dict[str, Any], dict[str,
         )
     try:
         about = {name: json.loads(value) for name, value in header.items() if name != _KEY}
-    except ValueError:
+    except (ValueError, RecursionError):
         raise InputError(argument, "a header of JSON", "one that is damaged", "Save the classifier again.") from None
     return tensors, about

@@ -12,9 +12,10 @@ from typing import Any
 from mmaudit._errors import InputError, MissingExtraError, nearest
 from mmaudit.classifiers._torch import need_torch
 
-__all__ = ["ARCHITECTURES", "build", "check_architecture", "load_weights", "weights_name"]
+__all__ = ["ARCHITECTURES", "LARGEST_PX", "SMALLEST_PX", "build", "check_architecture", "load_weights", "weights_name"]
 
 ARCHITECTURES = {"small_cnn": 112, "resnet18": 224, "densenet121": 224}  # and the side of their images
+SMALLEST_PX, LARGEST_PX = 32, 1024  # that side may be
 SMALL_CHANNELS = (16, 24, 48, 96, 128)
 SMALL_DROPOUT = 0.2
 # Where each architecture keeps its first convolution and its last layer.

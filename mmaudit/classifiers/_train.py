@@ -21,7 +21,15 @@ from mmaudit._errors import InputError, check_keywords
 from mmaudit.classifiers._classifier import HISTORY, Classifier, restore
 from mmaudit.classifiers._file import check_target, read_file, to_bytes, write_file
 from mmaudit.classifiers._images import check_data, check_int, check_readable, read_squares
-from mmaudit.classifiers._networks import ARCHITECTURES, build, check_architecture, load_weights, weights_name
+from mmaudit.classifiers._networks import (
+    ARCHITECTURES,
+    LARGEST_PX,
+    SMALLEST_PX,
+    build,
+    check_architecture,
+    load_weights,
+    weights_name,
+)
 from mmaudit.classifiers._torch import (
     choose_device,
     choose_precision,
@@ -37,7 +45,6 @@ from mmaudit.data import AuditData, check_binary
 
 __all__ = ["train"]
 
-SMALLEST_PX, LARGEST_PX = 32, 1024
 LARGEST_CLASS_WEIGHT = 100.0
 # One-cycle schedule (Smith and Topin 2018, arXiv:1708.07120), without its cycle of momentum.
 WARM_SHARE, START_DIVISOR, END_DIVISOR = 0.25, 25.0, 1e5

@@ -133,7 +133,7 @@ def load_covid_chestxray(
         contradicts = table.groupby("filename")["label"].transform("nunique") > 1
         left_out.append(f"{int((repeated | contradicts).sum()):,} that repeat a file name or contradict a repetition")
         table = table[~repeated & ~contradicts]
-    present = [(folder / "images" / name).is_file() for name in table["filename"]]
+    present = [_is_file(folder / "images" / name) for name in table["filename"]]
     n_missing = len(present) - sum(present)
     if n_missing == len(present):
         raise InputError(
@@ -180,6 +180,13 @@ def load_covid_chestxray(
     )
 
 
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # a name too long, a NUL in it
+        return False
+
+
 def _is_xray(table: pd.DataFrame) -> pd.Series:
     xray = pd.Series(True, index=table.index)
     if "modality" in table.columns:
@@ -213,7 +220,7 @@ def _metadata(table: pd.DataFrame) -> pd.DataFrame:
         kept["view"] = table["view"]
     if "location" in table.columns:
         kept["site"] = table["location"]
-        kept["country"] = table["location"].str.split(",").str[-1].str.strip()
+        kept["country"] = table["location"].map(lambda place: place.rpartition(",")[2].strip(), na_action="ignore")
     if "url" in table.columns:
         kept["source"] = table["url"].map(_host)
     if "date" in table.columns:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import zipfile
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -136,10 +137,7 @@ def load_mimic_cxr(
         low_memory=False,
     )
     # Paths to images and reports are made of these two.
-    if not all(pd.api.types.is_integer_dtype(table[column]) for column in ("subject_id", "study_id")):
-        raise InputError(
-            "root", f"whole numbers as subject_id and study_id in {metadata_file.name}", "others", "Get the file again."
-        )
+    _check_ids("root", metadata_file, table, "subject_id", "study_id")
     if views is not None:
         table = table[_view_mask(table, [views] if isinstance(views, str) else list(views))]
     if split_file is not None:
@@ -239,6 +237,14 @@ def _versioned(folder: Path, kind: str) -> Path:
     return max(found)[2]
 
 
+def _check_ids(argument: str, path: Path, table: pd.DataFrame, *columns: str) -> None:
+    """Raise `InputError` unless these columns hold whole numbers."""
+    if not all(pd.api.types.is_integer_dtype(table[column]) for column in columns):
+        raise InputError(
+            argument, f"whole numbers as {' and '.join(columns)} in {path.name}", "others", "Get the file again."
+        )
+
+
 def _view_mask(table: pd.DataFrame, views: list[str]) -> pd.Series:
     if "ViewPosition" not in table.columns:
         raise InputError("views", "a metadata file with ViewPosition", "one without", "Leave views out.")
@@ -277,13 +283,18 @@ def _patients(table: pd.DataFrame, root: Path, patients_root: str | Path | None)
             "patients_root", "patients.csv.gz of MIMIC-IV", "a folder without it", f"Get it from {_WHERE_PATIENTS}."
         )
     kept: dict[str, pd.Series] = {}
-    day = pd.to_datetime(_column(table, "StudyDate").astype("Int64").astype("string"), format="%Y%m%d", errors="coerce")
+    dates = _column(table, "StudyDate")
+    dates = dates.where(dates.between(0, 99_999_999) & (dates % 1 == 0))
+    day = pd.to_datetime(dates.astype("Int64").astype("string"), format="%Y%m%d", errors="coerce")
     if patients_file is not None:
         people = read_table(argument, patients_file, required=("subject_id", "gender", "anchor_age", "anchor_year"))
+        _check_ids(argument, patients_file, people, "subject_id")
         people = people.drop_duplicates("subject_id").set_index("subject_id")
         subject = table["subject_id"]
         kept["sex"] = subject.map(people["gender"])
-        kept["age"] = subject.map(people["anchor_age"]) + day.dt.year - subject.map(people["anchor_year"])
+        kept["age"] = (
+            subject.map(_column(people, "anchor_age")) + day.dt.year - subject.map(_column(people, "anchor_year"))
+        )
     if admissions_file is not None:
         wanted = ("admission_type", "insurance", "race")
         stays = read_table(
@@ -291,6 +302,7 @@ def _patients(table: pd.DataFrame, root: Path, patients_root: str | Path | None)
             required=("subject_id", "admittime", "dischtime"),
             usecols=lambda column: column in {"subject_id", "admittime", "dischtime", *wanted},
         )
+        _check_ids(argument, admissions_file, stays, "subject_id")
         during = _admission_of(table["subject_id"], day, stays)
         kept |= {column: during[column] for column in wanted if column in during.columns}
     return pd.DataFrame(kept, index=table.index)
@@ -298,10 +310,16 @@ def _patients(table: pd.DataFrame, root: Path, patients_root: str | Path | None)
 
 def _admission_of(subject: pd.Series, day: pd.Series, stays: pd.DataFrame) -> pd.DataFrame:
     """Return the row of `stays` that covers each study's day, blank where none does, in the order of `subject`."""
-    first = pd.to_datetime(stays["admittime"], errors="coerce").dt.normalize().astype("datetime64[ns]")
-    last = pd.to_datetime(stays["dischtime"], errors="coerce").dt.normalize().astype("datetime64[ns]")
+    first, last = (
+        # UTC, since pandas takes no column in which some times have a zone; seconds, since these hold any year.
+        pd.to_datetime(stays[name], errors="coerce", utc=True)
+        .dt.tz_localize(None)
+        .dt.normalize()
+        .astype("datetime64[s]")
+        for name in ("admittime", "dischtime")
+    )
     stays = stays.assign(first=first, last=last).dropna(subset=["first", "last"]).sort_values(["first", "last"])
-    studies = pd.DataFrame({"subject_id": subject, "day": day.astype("datetime64[ns]")}).dropna().sort_values("day")
+    studies = pd.DataFrame({"subject_id": subject, "day": day.astype("datetime64[s]")}).dropna().sort_values("day")
     matched = pd.merge_asof(
         studies, stays, left_on="day", right_on="first", by="subject_id", direction="backward"
     ).set_index(studies.index)
@@ -385,7 +403,7 @@ class _Archive:
     def __init__(self, path: Path) -> None:
         try:
             self.archive = zipfile.ZipFile(path)
-        except (zipfile.BadZipFile, OSError):
+        except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
             raise InputError("reports_root", "a whole zip archive", "a damaged one", "Get it again.") from None
         self.names = {name[name.find("files/") :]: name for name in self.archive.namelist() if name.endswith(".txt")}
 
@@ -402,7 +420,11 @@ class _Archive:
         if path not in self.names:
             return ""
         try:
-            with self.archive.open(self.names[path]) as file:
+            member = self.archive.getinfo(self.names[path])
+            # The other methods can ask for gigabytes of memory before the first byte.
+            if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                return ""
+            with self.archive.open(member) as file:
                 return file.read(_MAX_REPORT_BYTES).decode("utf-8", errors="replace")
-        except (zipfile.BadZipFile, OSError, RuntimeError):  # RuntimeError: encrypted
+        except (zipfile.BadZipFile, OSError, EOFError, ValueError, RuntimeError, zlib.error):  # RuntimeError: encrypted
             return ""

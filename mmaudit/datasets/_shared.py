@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-import zlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from mmaudit._errors import AuditWarning, InputError, nearest
+from mmaudit._tables import read_csv
 
 __all__ = ["check_choice", "existing_folder", "label_terms", "listed", "read_table", "warn"]
 
@@ -81,8 +81,8 @@ def existing_folder(argument: str, path: str | Path, what: str, where: str) -> P
 def read_table(argument: str, path: Path, *, required: Iterable[str] = (), **options: Any) -> pd.DataFrame:
     """Return the CSV file at `path` (gzip by its name), or raise `InputError` if it is damaged or lacks columns."""
     try:
-        table = pd.read_csv(path, encoding_errors="replace", **options)
-    except (ValueError, OSError, EOFError, zlib.error) as error:  # ParserError and BadGzipFile are among them
+        table = read_csv(path, encoding_errors="replace", **options)
+    except (ValueError, OSError, EOFError) as error:  # ParserError and BadGzipFile are among them
         raise InputError(
             argument,
             f"a whole CSV file {path.name}",

@@ -57,10 +57,10 @@ def encoder_from(spec: str | Path, *, allow_download: bool = False, progress: bo
     how: dict[str, Any] = {"allow_download": allow_download, "progress": progress}
     if text == PHANTOM_CLIP:
         return OpenCLIPEncoder(text, **how)
-    path = Path(text).expanduser()
-    if path.is_dir():
+    path = _existing(text)
+    if path is not None and path.is_dir():
         return _of_folder(path)(path, **how)
-    if path.is_file():
+    if path is not None:
         if path.suffix != ".safetensors":
             raise InputError(
                 "spec",
@@ -83,10 +83,20 @@ def encoder_from(spec: str | Path, *, allow_download: bool = False, progress: bo
         return TransformersEncoder(name, **how)
     if kind == "xrv":
         return XRVEncoder(name, **how)
-    if name.startswith("hf-hub:") or Path(name).expanduser().is_dir():
+    folder = _existing(name)
+    if name.startswith("hf-hub:") or (folder is not None and folder.is_dir()):
         return OpenCLIPEncoder(name, **how)
     architecture, _, pretrained = name.partition(":")
     return OpenCLIPEncoder(architecture, pretrained=pretrained or None, **how)
+
+
+def _existing(text: str) -> Path | None:
+    """Return the file or folder at a path; None where there is none, or the text is no path."""
+    try:
+        path = Path(text).expanduser()
+        return path if path.is_dir() or path.is_file() else None
+    except (OSError, ValueError, RuntimeError):  # a name too long, a NUL in it, the home of an unknown user
+        return None
 
 
 def _of_folder(folder: Path) -> Callable[..., PretrainedEncoder]:

@@ -275,7 +275,10 @@ def _own_progress(transformers: Any, progress: bool) -> Iterator[None]:
 
 def _config(folder: Path) -> dict[str, Any]:
     try:
-        return json.loads((folder / "config.json").read_text("utf-8"))
+        config = json.loads((folder / "config.json").read_text("utf-8"))
+        if not isinstance(config, dict) or not isinstance(config.get("text_config", {}), dict):
+            raise TypeError
+        return config
     except FileNotFoundError:
         raise InputError(
             "model",
@@ -283,7 +286,7 @@ def _config(folder: Path) -> dict[str, Any]:
             "a folder without that file",
             "For models of open_clip use OpenCLIPEncoder.",
         ) from None
-    except (ValueError, OSError):
+    except (ValueError, OSError, TypeError, RecursionError):
         raise InputError("model", "a whole config.json", "one that is damaged", "Copy the model again.") from None
 
 
@@ -353,7 +356,7 @@ def _sentence_modules(folder: Path) -> list[str]:
     path = folder / "modules.json"
     if not path.is_file():
         return []
-    modules = [str(module["type"]).rpartition(".")[2] for module in json.loads(path.read_text("utf-8"))]
+    modules = [str(module.get("type")).rpartition(".")[2] for module in _objects(path)]
     strange = [module for module in modules if module not in _SENTENCE_MODULES]
     if strange:
         raise InputError(
@@ -365,11 +368,30 @@ def _sentence_modules(folder: Path) -> list[str]:
     return modules
 
 
+def _objects(path: Path) -> list[dict[str, Any]]:
+    """Return the objects of a JSON file, which holds a list of them or one."""
+    try:
+        told = json.loads(path.read_text("utf-8"))
+        objects = told if isinstance(told, list) else [told]
+        if not objects or not all(isinstance(each, dict) for each in objects):
+            raise TypeError
+        return objects
+    except (ValueError, OSError, TypeError, RecursionError):
+        raise InputError("model", f"a whole {path.name}", "one that is damaged", "Copy the model again.") from None
+
+
+def _whole(number: Any) -> int | None:
+    """Return a whole number that a configuration gives; None where it gives none."""
+    return number if type(number) is int else None
+
+
 def _text_pooling(folder: Path) -> str:
     if "Pooling" not in _sentence_modules(folder):
         return "mean"
-    where = next(m["path"] for m in json.loads((folder / "modules.json").read_text("utf-8")) if "Pooling" in m["type"])
-    told = json.loads((folder / where / "config.json").read_text("utf-8"))
+    where = next(str(m.get("path")) for m in _objects(folder / "modules.json") if "Pooling" in str(m.get("type")))
+    if Path(where).name != where or where == "..":
+        raise InputError("model", "modules in folders of its own", "a name that leads elsewhere", "Do not trust it.")
+    told = _objects(folder / where / "config.json")[0]
     mode = told.get("pooling_mode")
     chosen = [mode] if isinstance(mode, str) else [name for name, key in _OLD_POOLINGS.items() if told.get(key)]
     if len(chosen) != 1 or chosen[0] not in _OLD_POOLINGS:
@@ -381,14 +403,14 @@ def _max_tokens(folder: Path, config: dict[str, Any], tokenizer: Any) -> int:
     """Return the most tokens that a text may have, special ones included."""
     text = config.get("text_config", config)
     limits = [int(tokenizer.model_max_length)]
-    positions = text.get("max_position_embeddings")
+    positions = _whole(text.get("max_position_embeddings"))
     if positions:
         # RoBERTa and its kind number positions from behind the padding's.
-        offset = text.get("pad_token_id", 1) + 1 if "roberta" in str(text.get("model_type", "")) else 0
+        offset = (_whole(text.get("pad_token_id", 1)) or 0) + 1 if "roberta" in str(text.get("model_type", "")) else 0
         limits.append(int(positions) - offset)
     told = folder / "sentence_bert_config.json"
     if told.is_file():
-        limits.append(int(json.loads(told.read_text("utf-8")).get("max_seq_length") or limits[0]))
+        limits.append(_whole(_objects(told)[0].get("max_seq_length")) or limits[0])
     longest = min(limits)
     return longest if longest < 100_000 else 512
 

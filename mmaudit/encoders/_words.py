@@ -14,6 +14,7 @@ from mmaudit._errors import InputError
 __all__ = ["WordTokenizer"]
 
 PAD, START, UNKNOWN = 0, 1, 2
+MOST_NUMBERS = 100_000  # of a text, that a file may ask for
 N_SPECIAL = 3  # before the words; the end comes after them
 _WORD = re.compile(r"[^\W\d_]+|\d+")
 
@@ -122,9 +123,13 @@ class WordTokenizer:
         try:
             content = json.loads(Path(path).read_text(encoding="utf-8"))
             words, context_length = content["words"], content["context_length"]
+            if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+                raise TypeError
+            if not isinstance(context_length, int) or context_length > MOST_NUMBERS:
+                raise TypeError
         except OSError:
             raise InputError("path", "a file that can be read", "a path at which there is none", "Check it.") from None
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             raise InputError(
                 "path", "a vocabulary that WordTokenizer.save wrote", "another file", "Save the vocabulary again."
             ) from None

@@ -39,6 +39,8 @@ _PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 _DEFLATED = b"1.2.840.10008.1.2.1.99"
 _JPEG_12_BIT = "1.2.840.10008.1.2.4.51"
 _RLE = "1.2.840.10008.1.2.5"
+_MORE_THAN_GDCM = (_RLE, *(f"1.2.840.10008.1.2.4.{kind}" for kind in (50, 90, 91)))  # RLE, JPEG, JPEG 2000
+_SAFE_DECODERS = ("pydicom", "pillow")
 _LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R BT.601, as Pillow does
 
 _lock = threading.Lock()
@@ -100,7 +102,9 @@ def dicom_pixels(data: bytes, *, window: str) -> tuple[np.ndarray, int]:
             # The file was told by its preamble or its suffix; some that have the one lack the other.
             dataset = pydicom.dcmread(io.BytesIO(data), force=True, specific_tags=list(_WANTED))
             _check_header(dataset)
-            return _shown(dataset, window)
+            pixels, bit_depth = _shown(dataset, window)
+            # A table or a bit depth may say less than the values that are there.
+            return np.clip(np.nan_to_num(pixels), 0, 1).astype(np.float32, copy=False), bit_depth
     except ImageReadError:
         raise
     except Exception as error:  # pydicom and its decoders have no error of their own for what is damaged
@@ -157,6 +161,10 @@ def _decoded(dataset: Any) -> np.ndarray:
     if syntax.is_encapsulated and syntax != _RLE:
         _check_coded_size(dataset)
     try:
+        # GDCM, which pydicom would ask first, ends the whole process over some damaged pictures.
+        others = [name for name in _SAFE_DECODERS if name in decoder.available_plugins]
+        if syntax in _MORE_THAN_GDCM and others:
+            return pixel_array(dataset, decoding_plugin=others[0])
         return pixel_array(dataset)
     except RuntimeError:
         if syntax == _JPEG_12_BIT and dataset.BitsStored > 8:

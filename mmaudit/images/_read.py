@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import struct
-import zlib
 from pathlib import Path, PurePath
 from typing import BinaryIO
 
@@ -113,9 +111,10 @@ def _of_picture(file: BinaryIO, max_side_px: int | None, window: str) -> GrayIma
             if max_side_px is not None and not high_depth:
                 opened.draft("L", (max_side_px, max_side_px))
             opened.load()
-            upright = ImageOps.exif_transpose(opened)
-            swapped = upright.size != opened.size
-            pixels = _stretched(upright, window) if high_depth else _luma(upright)
+            drawn = opened.size  # smaller than in the file where a JPEG was decoded at a reduced scale
+            ImageOps.exif_transpose(opened, in_place=True)
+            swapped = opened.size != drawn
+            pixels = _stretched(opened, window) if high_depth else _luma(opened)
     except ImageReadError:
         raise
     except Image.DecompressionBombError:
@@ -128,7 +127,7 @@ def _of_picture(file: BinaryIO, max_side_px: int | None, window: str) -> GrayIma
             "Convert it to 8- or 16-bit PNG.",
             reason="not an image",
         ) from None
-    except (OSError, ValueError, SyntaxError, struct.error, EOFError, KeyError, IndexError, zlib.error) as error:
+    except Exception as error:  # Pillow has no error of its own for what is damaged: tags of TIFF may be of any type
         raise damaged(error) from None
     if swapped:
         width, height = height, width
@@ -146,10 +145,12 @@ def _shrunk(pixels: np.ndarray, max_side_px: int | None) -> np.ndarray:
 
 def _luma(image: Image.Image) -> np.ndarray:
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
-        on_black = Image.new("RGBA", image.size, (0, 0, 0, 255))
-        on_black.alpha_composite(image.convert("RGBA"))
-        image = on_black
-    return np.asarray(image.convert("L"), dtype=np.float32) / 255
+        image = image if image.mode == "RGBA" else image.convert("RGBA")
+        # Laid on black once it is grey: in colour, that takes four times the memory.
+        image = Image.composite(image.convert("L"), Image.new("L", image.size), image.getchannel("A"))
+    values = np.array(image if image.mode == "L" else image.convert("L"), dtype=np.float32)
+    values /= 255
+    return values
 
 
 def _stretched(image: Image.Image, window: str) -> np.ndarray:

@@ -15,7 +15,8 @@ def stretch(values: np.ndarray, window: str, full: tuple[float, float] | None = 
     `full` is the range of values that the file can hold; without one, the window "full" is the image's own range.
     """
     values = values.astype(np.float32, copy=False)
-    finite = values[np.isfinite(values)]
+    known = np.isfinite(values)
+    finite = values.ravel() if known.all() else values[known]
     if finite.size == 0:
         return np.zeros_like(values)
     if window == "full" and full is not None:
@@ -28,4 +29,8 @@ def stretch(values: np.ndarray, window: str, full: tuple[float, float] | None = 
         low, high = float(finite.min()), float(finite.max())
     if high <= low:
         return np.zeros_like(values)
-    return np.clip(np.nan_to_num(values - low) / (high - low), 0, 1).astype(np.float32)
+    # In place, and float32 throughout: an image at the limit of pixels has 256 MB.
+    low, high = float(low), float(high)
+    shown = np.nan_to_num(values - np.float32(low), copy=False)
+    shown /= np.float32(high - low)
+    return np.clip(shown, 0, 1, out=shown)

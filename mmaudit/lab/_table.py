@@ -8,6 +8,7 @@ import csv
 import gzip
 import io
 import re
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -144,7 +145,7 @@ class _read_errors:  # noqa: N801  used like a function
             got = f"another number in line {number[1]}" if number else "rows that break this"
             quote = "Quote texts that hold the separator or a line break."
             raise InputError("Table", "as many fields in each row as names in the first", got, quote) from None
-        if isinstance(error, (OSError, ValueError, EOFError, pa.ArrowException)):
+        if isinstance(error, (OSError, ValueError, EOFError, zlib.error, pa.ArrowException)):
             got = f"one that cannot be read ({type(error).__name__})"
             raise InputError("Table", "a whole file of its kind", got, again) from None
 

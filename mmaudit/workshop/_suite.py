@@ -50,14 +50,27 @@ def contents(folder: Path | None = None) -> list[Entry]:
     ----------
     folder : path or None
         None: the notebooks of the package.
+
+    Raises
+    ------
+    InputError
+        A notebook that is damaged.
     """
     entries = []
     for path in sorted((folder or packaged()).glob("*.ipynb")):
-        first = "".join(json.loads(path.read_text("utf-8"))["cells"][0]["source"])
-        title = first.splitlines()[0].lstrip("# ").strip()
+        first = _first_text(path)
+        title = first.partition("\n")[0].lstrip("# ").strip()
         question = re.search(r"\*\*The question\.\*\*\s*(.*)", first)
         entries.append(Entry(path.name, title, question[1].strip() if question else ""))
     return entries
+
+
+def _first_text(path: Path) -> str:
+    """Return the text of the first cell of a notebook."""
+    try:
+        return "".join(json.loads(path.read_text("utf-8"))["cells"][0]["source"])
+    except (ValueError, LookupError, TypeError, RecursionError):
+        raise InputError("folder", "whole notebooks", f"{path.name}, which is damaged", "Copy it again.") from None
 
 
 def for_audience(notebook: Mapping[str, Any], audience: str) -> dict[str, Any]:

@@ -1,0 +1,99 @@
+"""Tables that somebody else may have written: read so that a small file cannot unpack until the memory is full."""
+
+from __future__ import annotations
+
+import gzip
+import io
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["DamagedTableError", "UnpacksTooFarError", "read_csv", "read_parquet"]
+
+ANY_BYTES = 64 * 2**20  # any file may unpack to this
+MOST_TIMES = (
+    100  # its own size, beyond that: text of a table packs to a tenth, one value again and again to a thousandth
+)
+MOST_TIMES_PARQUET = 1000  # where whole columns of one value are usual
+CELL_BYTES = 8
+
+
+class DamagedTableError(ValueError):
+    """A file that pandas, pyarrow or a decompressor could not read, whatever they said of it."""
+
+
+class UnpacksTooFarError(DamagedTableError):
+    """A file that unpacks to far more than an honest table of its size."""
+
+
+def read_csv(path: Path, **options: Any) -> pd.DataFrame:
+    """Return what `pandas.read_csv` does of a file, unpacked if its name ends in .gz.
+
+    Raises
+    ------
+    OSError, ValueError
+        As `pandas.read_csv` does; other errors are a `DamagedTableError`, which is a ValueError.
+    UnpacksTooFarError
+        A packed file of which more than 64 MB came out, and more than 100 times its size.
+    """
+    import pandas as pd
+
+    try:
+        if path.suffix.lower() != ".gz":
+            return pd.read_csv(path, **options)
+        with gzip.open(path) as packed:
+            return pd.read_csv(io.BufferedReader(_Bounded(packed, _most(path, MOST_TIMES))), **options)
+    except (OSError, ValueError):
+        raise
+    except Exception as error:  # zlib.error, OverflowError and others: pandas has none for all that is damaged
+        raise DamagedTableError(type(error).__name__) from None
+
+
+def read_parquet(path: Path) -> pd.DataFrame:
+    """Return what `pandas.read_parquet` does of a file.
+
+    Raises
+    ------
+    OSError
+        A file that may not be read.
+    DamagedTableError
+        One that is no whole parquet file, or whose footer promises what is not in it.
+    UnpacksTooFarError
+        One that promises cells of more than 64 MB, and more than 1,000 times its size.
+    """
+    import pandas as pd
+    import pyarrow.parquet as pq
+
+    try:
+        with pq.ParquetFile(path) as file:
+            n_cells = file.metadata.num_rows * file.metadata.num_columns
+        if n_cells * CELL_BYTES > _most(path, MOST_TIMES_PARQUET):
+            raise UnpacksTooFarError
+        return pd.read_parquet(path)
+    except (FileNotFoundError, PermissionError, DamagedTableError):
+        raise
+    except Exception as error:  # of pyarrow's errors some are ValueErrors, some KeyErrors, some neither
+        raise DamagedTableError(type(error).__name__) from None
+
+
+def _most(path: Path, times: int) -> int:
+    return max(ANY_BYTES, times * path.stat().st_size)
+
+
+class _Bounded(io.RawIOBase):
+    """A stream that raises once more than `most` bytes came out of it."""
+
+    def __init__(self, stream: Any, most: int) -> None:
+        self.stream, self.left = stream, most
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        n = self.stream.readinto(buffer)
+        self.left -= n
+        if self.left < 0:
+            raise UnpacksTooFarError
+        return n
