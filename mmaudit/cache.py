@@ -114,7 +114,7 @@ class _Store:
                 self._tell(f"cannot be used ({error}); nothing is kept")
                 self.close()
                 return None
-            except sqlite3.DatabaseError as error:
+            except (sqlite3.DatabaseError, UnicodeDecodeError) as error:  # the latter of a damaged schema
                 self._tell(f"is damaged ({error}); it is begun anew")
                 self.close()
                 _remove(self.path)
