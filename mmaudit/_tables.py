@@ -13,9 +13,8 @@ if TYPE_CHECKING:
 __all__ = ["DamagedTableError", "UnpacksTooFarError", "read_csv", "read_parquet"]
 
 ANY_BYTES = 64 * 2**20  # any file may unpack to this
-MOST_TIMES = (
-    100  # its own size, beyond that: text of a table packs to a tenth, one value again and again to a thousandth
-)
+# Beyond that, so many times its own size: text of a table packs to a tenth, one value again and again to a thousandth.
+MOST_TIMES = 100
 MOST_TIMES_PARQUET = 1000  # where whole columns of one value are usual
 CELL_BYTES = 8
 
