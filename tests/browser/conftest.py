@@ -214,7 +214,7 @@ class LabPage:
         )
 
     def close_all(self):
-        """Close all tabs and dialogs, and shut all kernels down; ask nobody."""
+        """Close all tabs and dialogs, shut all kernels down, and go back to the first folder; ask nobody."""
         self.page.evaluate(
             """async () => {
                 for (const dialog of document.querySelectorAll('dialog')) dialog.close();
@@ -226,6 +226,7 @@ class LabPage:
                     widget.dispose();
                 }
                 await jupyterapp.serviceManager.sessions.shutdownAll();
+                await jupyterapp.commands.execute('filebrowser:go-to-path', { path: '/' });
             }"""
         )
 
