@@ -12,7 +12,7 @@ import mmaudit as mma
 
 REAL = Path(os.environ.get("MMAUDIT_REAL_DATA", Path(__file__).parents[3] / "shared" / "data")) / "covid-chestxray"
 KERNEL_MS, RUN_MS = 60_000, 240_000
-PATIENTS = 90  # of the table in the older JupyterLab, so that the test takes no longer than it must
+PATIENTS = 60  # of the table in the older JupyterLab, so that the test takes no longer than it must
 CELLS = """path => {
   const book = [...jupyterapp.shell.widgets('main')].find((one) => one.context?.path === path);
   return book.content.widgets.filter(({ model }) => model.type === 'code')
@@ -63,7 +63,7 @@ def test_a_right_click_on_the_real_table_becomes_an_audit(table):
             break
         page.wait_for_timeout(100)
     result = mma.load_result(folder / "metadata-audit.mmaudit.json")
-    assert result.data_summary["n_samples"] > 80
+    assert result.data_summary["n_samples"] > 50
     assert json.loads((folder / "metadata-audit.mmaudit.json").read_text("utf-8"))["page"]["cases"]["columns"]
     table.command("docmanager:open", path="covid/metadata-audit.mmaudit.json")
     rows = page.locator(".mma-saved[data-ready='1'] .mma-table tr[data-id]")

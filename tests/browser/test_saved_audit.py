@@ -224,7 +224,7 @@ def test_any_value_of_the_page_may_be_replaced_by_any_other(read, saved):
     """Whatever stands in a file is shown or refused in words: no other error comes out."""
     draw = random.Random(0)
     strange = [None, True, -1, 1e308, 10**30, "", "x", [], {}, [[]], {"__proto__": {"x": 1}}, "\ud800", [None]]
-    for _ in range(60):
+    for _ in range(30):
         document = json.loads(saved)
         here = document[draw.choice(["page", "summary", "user_verdicts", "user_edits", "thumbnails"])]
         while isinstance(here, dict | list) and here:
@@ -255,7 +255,7 @@ def random_value(draw, depth=0):
 
 def test_only_the_values_that_changed_are_written(served):
     draw = random.Random(1)
-    for _ in range(150):
+    for _ in range(80):
         document = {f"k{i}": random_value(draw) for i in range(draw.randrange(5))}
         if draw.random() < 0.6:
             document["user_verdicts"] = random_value(draw)

@@ -257,11 +257,11 @@ def test_names_that_occur_twice_are_told():
     assert any("'a' occurs more than once" in note for note in ok({"ask": "table", "path": "t.csv"})["notes"])
 
 
-def test_3000_columns():
+def test_1000_columns():
     frame = cases()
-    wide = pd.DataFrame(np.random.default_rng(0).random((200, 3000)), columns=[f"f{k}" for k in range(3000)])
+    wide = pd.DataFrame(np.random.default_rng(0).random((200, 1000)), columns=[f"f{k}" for k in range(1000)])
     table = look(pd.concat([frame, wide * 3], axis=1))
-    assert len(table["columns"]) == 3005
+    assert len(table["columns"]) == 1005
     assert len(table["suggestion"]["metadata"]) == 30
     assert {"sex", "age"} <= set(table["suggestion"]["metadata"])
 
