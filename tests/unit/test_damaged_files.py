@@ -52,7 +52,7 @@ READ_BY = {
     "tables": read_table,
     "classifiers": load_classifier,
 }
-FILES = sorted(path for path in CORPUS.glob("*/*") if path.name != "membership.parquet")
+FILES = sorted(path for path in CORPUS.glob("*/*") if path.name != "membership.parquet" and path.suffix != ".pyc")
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}/{path.name}")
