@@ -36,7 +36,9 @@ class Components(TransformerMixin, BaseEstimator):
         with np.errstate(invalid="ignore", divide="ignore"):  # a constant embedding has no variance to share out
             self.pca_.fit(X)
         variance = np.nan_to_num(self.pca_.explained_variance_.astype(np.float64))
-        varies = variance > max(1e-12, 1e-6 * variance.max())
+        eps = np.finfo(self.pca_.components_.dtype).eps
+        rounding = (8 * eps * np.linalg.norm(X)) ** 2 / len(X)  # how much depends on the processor
+        varies = variance > max(1e-12, rounding, 1e-6 * variance.max())
         scale = np.where(varies, variance, np.inf) ** -0.25
         self.scale_ = scale / np.sqrt((scale**2 * variance).mean() or 1)
         return self

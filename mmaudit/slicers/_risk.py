@@ -217,6 +217,8 @@ class RiskSlicer(TransformerMixin, BaseEstimator):
 
     def _reduce(self, X) -> np.ndarray:
         Z = X if self._components is None else self._components.transform(X)
+        if self.model == "local":
+            Z = Z.astype(np.float64, copy=False)  # Nystroem divides by the square root of what may be rounding
         return Z if self._landmarks is None else self._landmarks.transform(Z)
 
     def __sklearn_tags__(self):
