@@ -5,12 +5,14 @@ from __future__ import annotations
 import gzip
 import io
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import pandas as pd
 
-__all__ = ["DamagedTableError", "UnpacksTooFarError", "read_csv", "read_parquet"]
+__all__ = ["DamagedTableError", "UnpacksTooFarError", "error_name", "opened", "read_csv", "read_parquet"]
 
 ANY_BYTES = 64 * 2**20  # any file may unpack to this
 # Beyond that, so many times its own size: text of a table packs to a tenth, one value again and again to a thousandth.
@@ -27,6 +29,18 @@ class UnpacksTooFarError(DamagedTableError):
     """A file that unpacks to far more than an honest table of its size."""
 
 
+def error_name(error: Exception) -> str:
+    """Return what kind of error it was, of a damaged table what its reader raised; not the text, which may quote it."""
+    return (isinstance(error, DamagedTableError) and str(error)) or type(error).__name__
+
+
+def opened(path: Path) -> BinaryIO:
+    """Return the bytes of a file as a stream, unpacked if its name ends in .gz; see `UnpacksTooFarError`."""
+    if path.suffix.lower() != ".gz":
+        return path.open("rb")
+    return cast(BinaryIO, io.BufferedReader(_Bounded(gzip.open(path), _most(path, MOST_TIMES))))
+
+
 def read_csv(path: Path, **options: Any) -> pd.DataFrame:
     """Return what `pandas.read_csv` does of a file, unpacked if its name ends in .gz.
 
@@ -40,18 +54,16 @@ def read_csv(path: Path, **options: Any) -> pd.DataFrame:
     import pandas as pd
 
     try:
-        if path.suffix.lower() != ".gz":
-            return pd.read_csv(path, **options)
-        with gzip.open(path) as packed:
-            return pd.read_csv(io.BufferedReader(_Bounded(packed, _most(path, MOST_TIMES))), **options)
+        with opened(path) as stream:
+            return pd.read_csv(stream, **options)
     except (OSError, ValueError):
         raise
     except Exception as error:  # zlib.error, OverflowError and others: pandas has none for all that is damaged
         raise DamagedTableError(type(error).__name__) from None
 
 
-def read_parquet(path: Path) -> pd.DataFrame:
-    """Return what `pandas.read_parquet` does of a file.
+def read_parquet(path: Path, *, columns: Sequence[str] | None = None) -> pd.DataFrame:
+    """Return what `pandas.read_parquet` does of a file, of all columns or of some.
 
     Raises
     ------
@@ -70,7 +82,7 @@ def read_parquet(path: Path) -> pd.DataFrame:
             n_cells = file.metadata.num_rows * file.metadata.num_columns
         if n_cells * CELL_BYTES > _most(path, MOST_TIMES_PARQUET):
             raise UnpacksTooFarError
-        return pd.read_parquet(path)
+        return pd.read_parquet(path, columns=columns)
     except (FileNotFoundError, PermissionError, DamagedTableError):
         raise
     except Exception as error:  # of pyarrow's errors some are ValueErrors, some KeyErrors, some neither
@@ -89,6 +101,10 @@ class _Bounded(io.RawIOBase):
 
     def readable(self) -> bool:
         return True
+
+    def close(self) -> None:
+        self.stream.close()
+        super().close()
 
     def readinto(self, buffer: Any) -> int:
         n = self.stream.readinto(buffer)

@@ -406,7 +406,7 @@ def read_table(path: str | Path, *, text_columns: Sequence[str | None] = ()) -> 
     """
     import pandas as pd
 
-    from mmaudit._tables import read_csv, read_parquet
+    from mmaudit._tables import error_name, read_csv, read_parquet
 
     path = Path(path)
     kind = path.name.lower().removesuffix(".gz").rpartition(".")[2]
@@ -441,9 +441,9 @@ def read_table(path: str | Path, *, text_columns: Sequence[str | None] = ()) -> 
             f"a {kind} file that breaks this ({' '.join(str(error).split())})",
             "Quote texts that hold the separator or a line break.",
         ) from None
-    except (OSError, ValueError, EOFError) as error:  # gzip's errors are among these
+    except (OSError, ValueError) as error:
         raise InputError(
-            "TABLE", f"a whole {kind} file", f"one that cannot be read ({type(error).__name__})", "Export it again."
+            "TABLE", f"a whole {kind} file", f"one that cannot be read ({error_name(error)})", "Export it again."
         ) from None
     if kind == "csv" and table.shape[1] == 1 and ";" in str(table.columns[0]):
         raise InputError(

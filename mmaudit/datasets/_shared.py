@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from mmaudit._errors import AuditWarning, InputError, nearest
-from mmaudit._tables import read_csv
+from mmaudit._tables import error_name, read_csv
 
 __all__ = ["check_choice", "existing_folder", "label_terms", "listed", "read_table", "warn"]
 
@@ -82,11 +82,11 @@ def read_table(argument: str, path: Path, *, required: Iterable[str] = (), **opt
     """Return the CSV file at `path` (gzip by its name), or raise `InputError` if it is damaged or lacks columns."""
     try:
         table = read_csv(path, encoding_errors="replace", **options)
-    except (ValueError, OSError, EOFError) as error:  # ParserError and BadGzipFile are among them
+    except (ValueError, OSError) as error:
         raise InputError(
             argument,
             f"a whole CSV file {path.name}",
-            f"one that cannot be read ({type(error).__name__})",
+            f"one that cannot be read ({error_name(error)})",
             "Get it again.",
         ) from None
     absent = [c for c in required if c not in table.columns]

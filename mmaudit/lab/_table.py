@@ -5,20 +5,20 @@ from __future__ import annotations
 import codecs
 import collections
 import csv
-import gzip
 import io
 import re
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from pandas.api import types as pandas_types
 
 from mmaudit._errors import InputError
+from mmaudit._tables import error_name, opened, read_csv, read_parquet
 
 __all__ = ["Column", "Table", "describe_column", "open_table", "text_of"]
 
@@ -90,9 +90,9 @@ class Table:
         columns = list(dict.fromkeys(columns))
         with _read_errors():
             if not self.is_parquet:
-                return pd.read_csv(self.path, usecols=columns, nrows=n_rows, **self.read_keywords(texts))[columns]
+                return read_csv(self.path, usecols=columns, nrows=n_rows, **self.read_keywords(texts))[columns]
             partly = None if self.has_index or self.renamed else columns
-            frame = pd.read_parquet(self.path, columns=partly)
+            frame = read_parquet(self.path, columns=partly)
         return self._as_plain(frame)[columns]
 
     def _as_plain(self, frame: pd.DataFrame) -> pd.DataFrame:
@@ -146,7 +146,7 @@ class _read_errors:  # noqa: N801  used like a function
             quote = "Quote texts that hold the separator or a line break."
             raise InputError("Table", "as many fields in each row as names in the first", got, quote) from None
         if isinstance(error, (OSError, ValueError, EOFError, zlib.error, pa.ArrowException)):
-            got = f"one that cannot be read ({type(error).__name__})"
+            got = f"one that cannot be read ({error_name(error)})"
             raise InputError("Table", "a whole file of its kind", got, again) from None
 
 
@@ -178,7 +178,7 @@ def _open_parquet(path: Path) -> Table:
 
 def _open_text(path: Path, step: Callable[[int, int, str], None]) -> Table:
     n_lines, is_utf8 = _scan(path, step)
-    with _opened(path) as file:
+    with opened(path) as file:
         head = file.read(SNIFF_BYTES)
     if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in head:
         raise InputError("Table", "text in UTF-8", "another encoding, perhaps UTF-16", "Save it as CSV UTF-8.")
@@ -191,7 +191,7 @@ def _open_text(path: Path, step: Callable[[int, int, str], None]) -> Table:
         keywords["encoding"] = encoding
     if separator != "," and _has_decimal_commas(fields[1:]):
         keywords["decimal"] = ","
-    first = pd.read_csv(path, nrows=GUESS_ROWS, low_memory=False, **keywords)
+    first = read_csv(path, nrows=GUESS_ROWS, low_memory=False, **keywords)
     if not isinstance(first.index, pd.RangeIndex):  # pandas took the first column for names of rows
         got = "more fields in the rows"
         action = "Give the first column a name, or remove separators at the ends of lines."
@@ -212,10 +212,6 @@ def _open_text(path: Path, step: Callable[[int, int, str], None]) -> Table:
 def _part_note(n_rows: int) -> tuple[str, ...]:
     said = f"The table is large: its columns were judged by the first {GUESS_ROWS:,} of about {n_rows:,} rows."
     return (said,) if n_rows > GUESS_ROWS else ()
-
-
-def _opened(path: Path) -> BinaryIO:
-    return gzip.open(path, "rb") if path.suffix.lower() == ".gz" else path.open("rb")  # type: ignore[return-value]
 
 
 def _scan(path: Path, step: Callable[[int, int, str], None]) -> tuple[int, bool]:
@@ -247,7 +243,7 @@ def _scan(path: Path, step: Callable[[int, int, str], None]) -> tuple[int, bool]
 
 
 def _blocks(path: Path) -> Iterator[bytes]:
-    with _opened(path) as file:
+    with opened(path) as file:
         while block := file.read(BLOCK_BYTES):
             yield block
 

@@ -264,7 +264,7 @@ def of_zip(content: bytes, rng: random.Random) -> bytes:
     with zipfile.ZipFile(out, "w", rng.choice((zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED))) as archive:
         if kind == 0:
             members.append(
-                (rng.choice(("../evil.png", "/tmp/evil.png", "a/../../evil.png", "C:\\evil.png", "", "\0")), data)
+                (rng.choice(("../evil.png", "/evil.png", "a/../../evil.png", "C:\\evil.png", "", "\0")), data)
             )
         elif kind == 1:
             members.append((name, b"other"))
@@ -316,7 +316,7 @@ def of_tar(content: bytes, rng: random.Random) -> bytes:
                 elif kind == 2:
                     info.type = rng.choice((tarfile.FIFOTYPE, tarfile.CHRTYPE, tarfile.DIRTYPE))
                 elif kind == 3:
-                    info.name = rng.choice(("../evil.xml", "/tmp/evil.xml", "a\0.xml", "x" * 300 + ".xml"))
+                    info.name = rng.choice(("../evil.xml", "/evil.xml", "a\0.xml", "x" * 300 + ".xml"))
                 elif kind == 4:
                     data = of_xml(data, rng)
                 elif kind == 5:

@@ -370,12 +370,12 @@ def write(path, content):
         (
             "t.csv.gz",
             gzip.compress(b"y,p,who\n" + os.urandom(9_999).hex().encode())[:999],
-            "expected a whole csv file, got one that cannot be read (DamagedTableError). Export it again.",
+            "expected a whole csv file, got one that cannot be read (EOFError). Export it again.",
         ),
         (
             "t.parquet",
             b"PAR1 no",
-            "expected a whole parquet file, got one that cannot be read (DamagedTableError). Export it again.",
+            "expected a whole parquet file, got one that cannot be read (ArrowInvalid). Export it again.",
         ),
     ],
 )

@@ -70,7 +70,7 @@ def test_every_reader_of_the_corpus_has_files_and_they_are_small():
 # Seeded damage
 
 
-@pytest.mark.parametrize("name", sorted(set(READERS) - {"lab-table"}))  # the dialog has tests of its own
+@pytest.mark.parametrize("name", sorted(READERS))
 def test_damage_by_chance_is_read_or_refused(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MMAUDIT_CACHE", str(tmp_path / "out" / "cache"))

@@ -16,39 +16,15 @@ from mmaudit.lab._check import check_roles
 from mmaudit.lab._notebook import code_span
 from mmaudit.lab._plan import literal
 from mmaudit.lab._table import open_table
+from tests.unit._lab_tables import HOSTILE, cases
 
 REPO = Path(__file__).parents[2]
-HOSTILE = [
-    '"); import os #',
-    "__proto__",
-    "🫁",
-    "\u202etxet",
-    "x" * 200,
-    "a'b\"c",
-    "`</script>`",
-    "two\nlines",
-    "%ls",
-    "!x?",
-]
 
 
 @pytest.fixture(autouse=True)
 def here(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     return tmp_path
-
-
-def cases(n=200, seed=0, **more):
-    rng = np.random.default_rng(seed)
-    y = (rng.random(n) < 0.4).astype(int)
-    frame = {
-        "PatientID": [f"00{k // 2}" for k in range(n)],
-        "effusion": y,
-        "p_effusion": np.clip(0.25 + 0.5 * y + rng.normal(0, 0.15, n), 0, 1).round(4),
-        "sex": rng.choice(["F", "M"], n),
-        "age": rng.integers(20, 90, n),
-    }
-    return pd.DataFrame({**frame, **more})
 
 
 BINARY = {"label": ["effusion"], "proba": ["p_effusion"], "patient_id": "PatientID", "metadata": ["sex", "age"]}

@@ -19,29 +19,16 @@ from mmaudit.lab import MIME, _answer, answer, reply
 from mmaudit.lab._guess import doubtful_name, tokens, training_rows
 from mmaudit.lab._leaks import Predicted, auroc, leak, restates
 from mmaudit.workshop import contents
+from tests.unit._lab_tables import HOSTILE, cases
 
 REPO = Path(__file__).parents[2]
 REAL = Path(os.environ.get("MMAUDIT_REAL_DATA", REPO.parent / "shared" / "data")) / "covid-chestxray"
-HOSTILE = ['"); import os #', "__proto__", "🫁", "‮txet", "x" * 200, "a'b\"c", "`</script>`", "two\nlines"]
 
 
 @pytest.fixture(autouse=True)
 def here(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     return tmp_path
-
-
-def cases(n=200, seed=0, **more):
-    rng = np.random.default_rng(seed)
-    y = (rng.random(n) < 0.4).astype(int)
-    frame = {
-        "PatientID": [f"00{k // 2}" for k in range(n)],
-        "effusion": y,
-        "p_effusion": np.clip(0.25 + 0.5 * y + rng.normal(0, 0.15, n), 0, 1).round(4),
-        "sex": rng.choice(["F", "M"], n),
-        "age": rng.integers(20, 90, n),
-    }
-    return pd.DataFrame({**frame, **more})
 
 
 def ok(question):

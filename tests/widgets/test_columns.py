@@ -33,6 +33,20 @@ def unpacked(answer):
     }
 
 
+def fits(name, values, whole_ends=True):
+    """Return which values are what the name of a bin says; `whole_ends`: the upper end belongs to it if it is whole."""
+    if name == "any number":
+        return np.isfinite(values)
+    if name.startswith("< "):
+        return values < float(name[2:])
+    if name.startswith("≥ "):
+        return values >= float(name[2:])
+    if " to " not in name:
+        return values == float(name)
+    low, high = map(float, name.split(" to "))
+    return (values >= low) & ((values < high) | (whole_ends & (values == high) & (values % 1 == 0)))
+
+
 class TestBinned:
     def test_categories_by_frequency_then_name(self):
         kind, categories, codes = binned(pd.Series(["b", "a", "c", "c", None], dtype=object))
@@ -77,13 +91,8 @@ class TestBinned:
         assert 2 <= len(categories) <= 12
         for code, name in enumerate(categories):
             inside = values[codes == code]
-            if name.startswith("< "):
-                assert (inside < float(name[2:])).all()
-            elif name.startswith("≥ "):
-                assert (inside >= float(name[2:])).all()
-            else:
-                low, high = map(float, name.split(" to "))
-                assert (inside >= low).all() and (inside < high).all()
+            assert " to " in name or name[0] in "<≥"
+            assert fits(name, inside, whole_ends=False).all()
 
     def test_nothing_known(self):
         assert binned(pd.Series([np.nan, np.nan]))[1:][0] == []
@@ -175,15 +184,7 @@ class TestBinnedForOthers:
         assert sorted(counts) == list(range(len(categories))) and min(counts.values()) >= 5
         for code, name in enumerate(categories):
             inside = values[codes == code]
-            if name.startswith("< "):
-                assert (inside < float(name[2:])).all()
-            elif name.startswith("≥ "):
-                assert (inside >= float(name[2:])).all()
-            elif " to " in name:
-                low, high = map(float, name.split(" to "))
-                assert (inside >= low).all() and ((inside < high) | ((inside == high) & (inside % 1 == 0))).all()
-            else:
-                assert name == "any number" or (inside == float(name)).all()
+            assert fits(name, inside).all()
 
 
 class TestColumns:
