@@ -997,7 +997,7 @@ def load_result(path: str | Path) -> AuditResult:
     if not os.path.isfile(path):  # noqa: PTH113  a name too long is no file, where a Path raises
         raise InputError("path", "a saved audit", "a path at which there is no file", "Check the path.")
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = _json_of(path.read_text(encoding="utf-8"))
         if not isinstance(document, dict) or document.get("kind") != "mmaudit.AuditResult":
             raise InputError("path", "a saved audit", "a file of another kind", "Give the file that save() wrote.")
         schema = document.get("schema")
@@ -1057,6 +1057,14 @@ def load_result(path: str | Path) -> AuditResult:
             "path", "a whole saved audit", f"a damaged file ({type(error).__name__})", "Save the audit again."
         ) from None
     return result
+
+
+def _json_of(text: str) -> Any:
+    """Return what a text of JSON says; half a character, which no file can hold, becomes "?"."""
+    document = json.loads(text)
+    if "\\u" not in text:  # as `save` writes it
+        return document
+    return json.loads(json.dumps(document, ensure_ascii=False).encode("utf-8", "replace"))
 
 
 def check_folder(out: str | Path, *, overwrite: bool) -> Path:

@@ -302,6 +302,16 @@ class TestDamaged:
         with pytest.raises(InputError, match="path: expected a whole saved audit, got a damaged file"):
             load_result(saved)
 
+    def test_half_a_character_is_read_and_can_be_saved_again(self, saved, tmp_path):
+        document = read(saved)
+        slice_id = document["candidates"][0]["slice_id"]
+        document["user_verdicts"]["slices"][slice_id] = {"verdict": "accept", "note": "half \ud83d"}
+        saved.write_text(json.dumps(document))  # as an escape
+        result = load_result(saved)
+        assert result.user_verdicts["slices"][slice_id]["note"] == "half ?"
+        again = load_result(result.save(tmp_path / "again.mmaudit.json"))
+        assert again.user_verdicts == result.user_verdicts
+
     def test_arrays_of_more_samples_than_a_file_holds(self, saved, monkeypatch):
         monkeypatch.setattr(_saved, "MOST_CASES", 59)
         with pytest.raises(InputError, match="a damaged file"):
