@@ -1,8 +1,11 @@
 """Affirmed, negated or uncertain: sentences with what a radiologist means by them."""
 
+import re
+
 import pytest
 
 from mmaudit.text import mentions
+from mmaudit.text._context import CONTEXT, NEGEX
 
 # Sentence, terms that are affirmed, negated, uncertain. A term that is named must have that status and no other.
 # Sentences marked (Open-i) are turns of phrase of that collection, the words that were removed from it filled in.
@@ -236,3 +239,10 @@ def test_what_a_sentence_says(text, affirmed, negated, uncertain):
 
 def test_there_are_enough_sentences():
     assert len({s[0] for s in SENTENCES}) == len(SENTENCES) >= 120
+
+
+@pytest.mark.parametrize("table", [CONTEXT, NEGEX], ids=["context", "negex"])
+def test_no_group_of_words_repeats_without_end(table):
+    """Else a report of one such word, thousands of times, is read to its end from each of them."""
+    assert "(?:" in table.pattern
+    assert not re.search(r"\)(?:[*+]|\{\d*,\})", table.pattern)
