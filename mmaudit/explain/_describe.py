@@ -54,7 +54,7 @@ class TraitFinder:
         # "is not" and "does not mention" set little apart: they are left to rules.
         positive = [i for i, p in enumerate(predicates) if p.operator not in NEGATIVE]
         self.predicates = [predicates[i] for i in positive]
-        self.holds = holds[positive] if positive else np.zeros((0, len(table)), dtype=bool)
+        self.holds = holds.take(positive)
         self.kinds = kinds
 
     def find(self, inside: np.ndarray, compared: np.ndarray, *, most: int = 6) -> list[Trait]:
@@ -63,8 +63,7 @@ class TraitFinder:
         n_in, n_out = int(inside.sum()), int(outside.sum())
         if min(n_in, n_out) == 0 or not self.predicates:
             return []
-        share_in = self.holds[:, inside].mean(axis=1)
-        share_out = self.holds[:, outside].mean(axis=1)
+        share_in, share_out = self.holds.count(inside) / n_in, self.holds.count(outside) / n_out
         bound = gap_lower_bound(share_in, n_in, share_out, n_out, Z_TRAIT)
         traits: list[Trait] = []
         taken: list[np.ndarray] = []

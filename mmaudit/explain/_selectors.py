@@ -6,6 +6,7 @@ made from. So each explanation is a selector, and `fidelity` measures it.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,9 +24,11 @@ WORTH = 0.03  # what a longer explanation must add to F1
 MOST_PREDICATES, MOST_TERMS = 3, 3
 N_BEAM = 20
 N_BINS = 10
+CHUNK = 16_384  # samples of which all predicates are unpacked at a time
 HOLDS_FROM = 0.5  # F1 below which an explanation picks more wrong than right
 IN_WORDS = ("rule", "metadata", "terms", "phrase")
 N_RESAMPLES = 500
+PART_BYTES = 2**22  # of embeddings or resamples, worked on in double precision at a time
 
 
 @dataclass(frozen=True)
@@ -77,21 +80,30 @@ def rule_part(
     if not predicates:
         return None
     # What is there is preferred to what is not, at equal F1: "view = AP" before "view is not PA".
-    order = sorted(range(len(predicates)), key=lambda k: predicates[k].operator in NEGATIVE)
-    predicates, holds = [predicates[k] for k in order], holds[order].astype(np.float32)
-    total = weight[at].sum()
-    single = _f1(holds @ (weight * at), holds @ weight, total)
+    order = np.array(sorted(range(len(predicates)), key=lambda k: predicates[k].operator in NEGATIVE))
+    predicates = [predicates[k] for k in order]
+
+    def f1(measure: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> np.ndarray:
+        """Return F1 from a sum over samples that `measure` gives for some of them: their predicates, and weights."""
+        hit = size = np.zeros(1)
+        for start in range(0, len(at), CHUNK):
+            some = np.arange(start, min(start + CHUNK, len(at)))
+            rows = holds.at(order, some).astype(float)
+            hit, size = hit + measure(rows, (weight * at)[some]), size + measure(rows, weight[some])
+        return _f1(hit, size, weight[at].sum())
+
+    single = f1(lambda rows, w: rows @ w)
     best: tuple[float, tuple[int, ...]] = (float(single.max()), (int(single.argmax()),))
-    joint = np.triu(_f1((holds * (weight * at)) @ holds.T, (holds * weight) @ holds.T, total), k=1)
+    joint = np.triu(f1(lambda rows, w: (rows * w) @ rows.T), k=1)
     beam = [divmod(int(k), len(predicates)) for k in np.argsort(-joint, axis=None, kind="stable")[:N_BEAM]]
     if len(predicates) > 1 and joint[beam[0]] >= best[0] + WORTH:
         best = (float(joint[beam[0]]), beam[0])
-    for first, second in beam if len(best[1]) == 2 else []:
-        pair = holds[first] * holds[second]
-        longer = _f1(holds @ (pair * weight * at), holds @ (pair * weight), total)
-        k = int(longer.argmax())
-        if longer[k] >= best[0] + WORTH * (len(best[1]) == 2):
-            best = (float(longer[k]), (first, second, k))
+    if len(best[1]) == 2:
+        longer = f1(lambda rows, w: np.array([rows @ (rows[i] * rows[j] * w) for i, j in beam]))
+        for pair, scores in zip(beam, longer, strict=True):
+            k = int(scores.argmax())
+            if scores[k] >= best[0] + WORTH * (len(best[1]) == 2):
+                best = (float(scores[k]), (*pair, k))
     rule = Rule(tuple(predicates[k] for k in sorted(best[1])))
     return Part("metadata", str(rule), rule.holds(table), {"rule": rule.to_dict()})
 
@@ -172,15 +184,26 @@ def like_members(embedding: np.ndarray, inside: np.ndarray, seen: np.ndarray, pa
     if not inside[seen].any() or inside[seen].all():
         return None
     at, weight = inside[seen], patient_weights(inside, seen, patient)
-    x = embedding[seen].astype(np.float64)
-    means = [np.average(x[side], axis=0, weights=weight[side]) for side in (at, ~at)]
+    rows, n = np.flatnonzero(seen), len(inside)
+    sides = np.stack([weight * at, weight * ~at])
+    sides /= sides.sum(axis=1, keepdims=True)
+    means = sum(sides[:, part] @ x for part, x in _in_parts(embedding, rows))
     variance = sum(
-        np.average((x[s] - m) ** 2, axis=0, weights=weight[s]) for s, m in zip((at, ~at), means, strict=True)
+        sides.sum(axis=0)[part] @ (x - means[np.where(at[part], 0, 1)]) ** 2 for part, x in _in_parts(embedding, rows)
     )
     direction = (means[0] - means[1]) / np.maximum(variance, 1e-12)
-    score = embedding @ direction
+    # Unlike a product of matrices, this gives equal rows equal scores wherever they stand.
+    score = np.concatenate([np.einsum("ij,j->i", x, direction) for _, x in _in_parts(embedding, np.arange(n))])
     _, threshold = best_threshold(score[seen], at, weight)
     return Part("image", "the image looks like those of the typical members", score >= threshold, None)
+
+
+def _in_parts(embedding: np.ndarray, rows: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
+    """Give some of the rows at a time, in double precision, and which of them they are."""
+    n = max(PART_BYTES // (8 * max(embedding.shape[1], 1)), 1)
+    for first in range(0, len(rows), n):
+        part = slice(first, first + n)
+        yield part, np.asarray(embedding[rows[part]], dtype=np.float64)
 
 
 def best_threshold(score: np.ndarray, inside: np.ndarray, weight: np.ndarray) -> tuple[float, float]:
@@ -227,7 +250,7 @@ def picks(picked: np.ndarray, inside: np.ndarray, weight: np.ndarray) -> dict[st
 
 
 def patient_resamples(patient: np.ndarray, *, random_state: Any = 0) -> np.ndarray:
-    """Return how often each patient is drawn in each resample, shape (n_resamples, n_patients), int16.
+    """Return how often each patient is drawn in each resample, shape (n_resamples, n_patients), uint8.
 
     Parameters
     ----------
@@ -236,8 +259,11 @@ def patient_resamples(patient: np.ndarray, *, random_state: Any = 0) -> np.ndarr
     random_state : int, RandomState or None
         Seed. None: another each time.
     """
-    n, rng = max(len(np.unique(patient)), 1), check_random_state(random_state)
-    return np.stack([rng.multinomial(n, np.full(n, 1 / n)).astype(np.int16) for _ in range(N_RESAMPLES)])
+    n, rng = max(len(pd.unique(patient)), 1), check_random_state(random_state)
+    times = np.empty((N_RESAMPLES, n), dtype=np.uint8)  # of n draws of n, nobody is drawn 256 times
+    for resample in times:
+        resample[:] = rng.multinomial(n, np.full(n, 1 / n))
+    return times
 
 
 def fidelity(
@@ -272,16 +298,18 @@ def fidelity(
     """
     at, chosen = inside[among], picked[among]
     weight = patient_weights(inside, among, patient)
-    codes = np.unique(patient[among], return_inverse=True)[1]
+    codes = pd.factorize(patient[among], sort=True)[0]
     found: dict[str, float] = {
         "n_samples": int(chosen.sum()),
-        "n_patients": len(np.unique(codes[chosen])),
+        "n_patients": len(pd.unique(codes[chosen])),
         **picks(chosen, at, weight),
     }
     parts = np.stack([weight * mask for mask in (chosen & at, chosen, at, np.ones(len(at)))])
     by_patient = np.stack([np.bincount(codes, weights=part) for part in parts]) if len(at) else np.zeros((4, 1))
     times = patient_resamples(patient[among], random_state=random_state) if resamples is None else resamples
-    hit, size, total, every = np.hstack([by_patient @ some.T for some in np.array_split(times, 10)])
+    n = max(PART_BYTES // (8 * times.shape[1]), 1)
+    sums = [times[first : first + n].astype(np.float64) @ by_patient.T for first in range(0, len(times), n)]
+    hit, size, total, every = np.concatenate(sums).T
     f1 = _f1(hit, size, total)
     chance = _f1(size * total / np.maximum(every, 1e-12), size, total)
     found["f1_low"], found["f1_high"] = (float(v) for v in np.quantile(f1, (0.025, 0.975)))

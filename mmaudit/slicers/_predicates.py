@@ -12,6 +12,7 @@ import pandas as pd
 from pandas.api import types as pandas_types
 
 from mmaudit._errors import InputError, four_parts, nearest
+from mmaudit.slicers._masks import PackedMasks
 from mmaudit.text import canonical
 
 __all__ = ["Predicate", "Rule", "make_predicates"]
@@ -187,7 +188,7 @@ class Rule:
         return " and ".join(phrases)
 
 
-def make_predicates(table: pd.DataFrame, *, n_bins: int, min_samples: int) -> tuple[list[Predicate], np.ndarray]:
+def make_predicates(table: pd.DataFrame, *, n_bins: int, min_samples: int) -> tuple[list[Predicate], PackedMasks]:
     """Return the predicates that a table allows, and which rows they hold for.
 
     Numeric columns are cut at their quantiles, rounded to what a person would say; text is taken as "is" and "is
@@ -206,22 +207,17 @@ def make_predicates(table: pd.DataFrame, *, n_bins: int, min_samples: int) -> tu
     Returns
     -------
     predicates : list of Predicate
-    holds : ndarray of shape (n_predicates, n_samples), bool
+    holds : PackedMasks of n_predicates and n_samples
     """
     possible = [p for name in table.columns for p in _of_column(name, table[name], n_bins, min_samples)]
     possible.sort(key=lambda p: p.operator in NEGATIVE)  # stable: columns keep their order
-    predicates: list[Predicate] = []
-    rows: list[np.ndarray] = []
-    seen: set[bytes] = set()
+    packed: dict[bytes, Predicate] = {}
     for predicate in possible:
         holds = predicate.holds(table)
-        n_inside = int(holds.sum())
-        key = np.packbits(holds).tobytes()
-        if min_samples <= n_inside <= len(table) - min_samples and key not in seen:
-            seen.add(key)
-            predicates.append(predicate)
-            rows.append(holds)
-    return predicates, np.array(rows, dtype=bool).reshape(len(rows), len(table))
+        if min_samples <= np.count_nonzero(holds) <= len(table) - min_samples:
+            packed.setdefault(np.packbits(holds).tobytes(), predicate)
+    bits = np.frombuffer(b"".join(packed), dtype=np.uint8).reshape(len(packed), -(-len(table) // 8))
+    return list(packed.values()), PackedMasks(bits, len(table))
 
 
 def _of_column(name: str, column: pd.Series, n_bins: int, min_samples: int) -> list[Predicate]:

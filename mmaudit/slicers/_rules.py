@@ -19,13 +19,16 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from mmaudit._errors import AuditWarning, InputError
+from mmaudit.slicers._masks import PackedMasks
 from mmaudit.slicers._predicates import Predicate, Rule, make_predicates
 from mmaudit.slicers._scores import Scorer, check_in_range, check_predictions, gap_lower_bound
 
 __all__ = ["RuleSlicer"]
 
 LABELS = (0, 1, None)
-_CHUNK = 16_384  # samples that are turned into float32 at a time
+_CHUNK = 4_096  # samples of which all predicates are unpacked at a time
+_FEW = 500  # samples, below which complements are counted sooner than worked out
+LOWEST = -1.0  # no bound of a gap is lower
 
 
 def n_rules_of(n_predicates: int, max_predicates: int) -> int:
@@ -81,11 +84,12 @@ class RuleSlicer(TransformerMixin, BaseEstimator):
 
     Notes
     -----
-    Time grows with n_samples x n_predicates², for triples with n_samples x n_predicates³ at worst; memory with
-    n_predicates x (n_samples + n_predicates), at one byte for each predicate of a sample. Two predicates of one
-    column make an interval, or two exclusions. They never contradict each other, for then no sample is inside, and
-    neither is redundant, for then the pair does not beat the other. Scores are of the samples searched: only held-out
-    patients can say whether a rule is true.
+    Time grows with n_samples x n_predicates², for triples with n_samples x n_predicates³ at worst, where predicates
+    that are complements, such as "mentions" and "does not mention", count as one. Memory grows with n_predicates x
+    (n_samples / 8 + n_predicates): a predicate of a sample is one bit, unpacked for some 4,000 samples at a time. Two
+    predicates of one column make an interval, or two exclusions. They never contradict each other, for then no sample
+    is inside, and neither is redundant, for then the pair does not beat the other. Scores are of the samples searched:
+    only held-out patients can say whether a rule is true.
 
     References
     ----------
@@ -200,20 +204,21 @@ class RuleSlicer(TransformerMixin, BaseEstimator):
         array = validate_data(self, X, reset=reset)
         return pd.DataFrame(array, columns=[f"x{i}" for i in range(array.shape[1])])
 
-    def _keep_distinct(self, found, holds: np.ndarray, scorer: Scorer) -> None:
+    def _keep_distinct(self, found, holds: PackedMasks, scorer: Scorer) -> None:
         kept: list[tuple[int | None, np.ndarray, int]] = []
+        compared = {label: scorer.in_label(label) for label in LABELS}
         for score, label, parts in found:
             if len(kept) >= self.n_rules:
                 break
-            inside = np.logical_and.reduce(holds[list(parts)]) & scorer.in_label(label)
-            size = int(inside.sum())
+            inside = holds.all_of(parts) & compared[label]
+            size = int(np.count_nonzero(inside))
             if any(
-                label == other and (inside & mask).sum() >= 0.8 * (inside | mask).sum()
+                label == other and _alike(int(np.count_nonzero(inside & mask)), size, other_size)
                 for other, mask, other_size in kept
                 if 0.8 * other_size <= size <= 1.25 * other_size
             ):
                 continue
-            outside = ~inside & scorer.in_label(label)
+            outside = ~inside & compared[label]
             if min(scorer.n_patients(inside), scorer.n_patients(outside)) < self.min_patients:
                 continue
             kept.append((label, inside, size))
@@ -228,12 +233,17 @@ class RuleSlicer(TransformerMixin, BaseEstimator):
         return tags
 
 
+def _alike(n_both: int, size: int, other_size: int) -> bool:
+    """Return whether two sets have a Jaccard index of 0.8 or more."""
+    return n_both >= 0.8 * (size + other_size - n_both)
+
+
 class _Search:
     """The best rules of each length and label, as (score, label, indices of predicates), not sorted.
 
     Parameters
     ----------
-    holds : ndarray of shape (n_predicates, n_samples), bool
+    holds : PackedMasks of n_predicates and n_samples
     scorer : Scorer
     max_predicates, min_patients, alpha, max_extensions
         As of `RuleSlicer`.
@@ -241,20 +251,23 @@ class _Search:
         Rules to return of each length above 1 and each label.
     """
 
-    def __init__(self, holds, scorer: Scorer, max_predicates, *, min_patients, alpha, max_extensions, n_best) -> None:
+    def __init__(
+        self, holds: PackedMasks, scorer: Scorer, max_predicates, *, min_patients, alpha, max_extensions, n_best
+    ) -> None:
+        self.holds = holds
         self.scorer = scorer
         self.min_patients = min_patients
         self.alpha = alpha
         self.max_extensions = max_extensions
         self.n_best = n_best
         self.n_tried = {k: n_rules_of(len(holds), min(k, max_predicates)) for k in (1, 2, 3)}
-        self.z = norm.isf(alpha / max(self.n_tried[3], 1))
+        self.z = {k: norm.isf(alpha / max(n, 1)) for k, n in self.n_tried.items()}
         self.n_scored = 0
         self.exact = True
         self.found: list[tuple[float, int | None, tuple[int, ...]]] = []
         if len(holds) == 0:
             return
-        self.member = np.ascontiguousarray(holds.T)  # by samples: those of one predicate are then quickly taken
+        self.base = holds.complements()
         self.samples = [
             [np.flatnonzero((scorer.y == v) & (scorer.error == wrong)) for v in (0, 1)] for wrong in (False, True)
         ]
@@ -267,24 +280,31 @@ class _Search:
             self._triples()
 
     def _singles(self) -> None:
-        counts, errors = ([np.diag(x) for x in part] for part in (self._counts(), self.wrong))
+        everyone = np.arange(len(self.holds))
+        counts, errors = self._counts(everyone, everyone)
         self.single = {label: self._score(counts, errors, label, 1) for label in LABELS}
         for label, score in self.single.items():
             self.found += [(float(score[i]), label, (int(i),)) for i in np.flatnonzero(score > -np.inf)]
 
     def _pairs(self) -> None:
-        n = len(self.right[0])
+        n = len(self.holds)
         i, j = np.triu_indices(n, k=1)
-        counts, errors = ([x[i, j] for x in part] for part in (self._counts(), self.wrong))
+        counts, errors = self._counts(i, j)
         # The best score of each pair and its two predicates, of the labels within which any pair can be compared.
         self.best_part: dict[int | None, np.ndarray] = {}
         for label in LABELS:
-            score = self._score(counts, errors, label, 2)
+            comparable = self.scorer.comparable(counts, label, self.min_patients)
+            if not comparable.any():
+                continue
             parts = np.maximum(self.single[label][i], self.single[label][j])
-            self.found += self._best(score, score > parts, label, i, j)
-            if (score > -np.inf).any():
-                best = self.best_part[label] = np.full((n, n), -1, dtype=np.float32)
-                best[i, j] = best[j, i] = np.maximum(score, parts)
+            floor = np.maximum(parts, LOWEST)
+            hopeful = np.flatnonzero(comparable & self._may_exceed(floor, counts, errors, label, 2))
+            counts_of, errors_of = ([x[hopeful] for x in part] for part in (counts, errors))
+            score = self._score(counts_of, errors_of, label, 2)
+            self.found += self._best(score, score > parts[hopeful], label, i[hopeful], j[hopeful])
+            parts[hopeful] = np.maximum(score, parts[hopeful])
+            best = self.best_part[label] = np.full((n, n), -1, dtype=np.float32)
+            best[i, j] = best[j, i] = parts
 
     def _triples(self) -> None:
         """Add the best triples, each found from its rarest predicate i, among the samples for which i holds.
@@ -294,14 +314,15 @@ class _Search:
         a quick bound lets enter.
         """
         found: dict[int | None, list] = {label: [] for label in self.best_part}
-        floor = dict.fromkeys(self.best_part, -1.0)  # no bound is lower
+        floor = dict.fromkeys(self.best_part, LOWEST)
         reach = {label: self._reach(label) for label in self.best_part}
         order = self._worth_extending()
         for position, i in enumerate(order):
             least = {label: np.searchsorted(reach[label], floor[label], side="right") for label in floor}
             others = order[position + 1 :]
             others = others[self._any_has([w[i, others] for w in self.wrong], least)]
-            of_i = [[s[self.member[s, i]] for s in part] for part in self.samples]
+            held = self.holds[i]
+            of_i = [[s[held[s]] for s in part] for part in self.samples]
             wrong = [self._count(s, others) for s in of_i[1]]
             a, b = np.nonzero(np.triu(self._any_has(wrong, least), k=1))
             if len(a) == 0:
@@ -316,7 +337,7 @@ class _Search:
             for label, best in self.best_part.items():
                 least_score = np.maximum(np.maximum(best[i, j], best[i, k]), best[j, k])
                 least_score = np.maximum(least_score, np.float32(floor[label]))
-                hopeful = np.flatnonzero(self._may_exceed(least_score, counts, errors, label))
+                hopeful = np.flatnonzero(self._may_exceed(least_score, counts, errors, label, 3))
                 self.n_scored += len(hopeful)
                 counts_of, errors_of = ([x[hopeful].astype(float) for x in part] for part in (counts, errors))
                 score = self._score(counts_of, errors_of, label, 3)
@@ -337,37 +358,47 @@ class _Search:
         self.exact = n_most == n
         promise = np.max([best.max(axis=1) for best in self.best_part.values()], axis=0)
         chosen = np.argsort(-promise, kind="stable")[:n_most]
-        return chosen[np.argsort(self.member.sum(axis=0)[chosen], kind="stable")]
+        return chosen[np.argsort(self.holds.count()[chosen], kind="stable")]
 
     def _count(self, samples: np.ndarray, predicates: np.ndarray) -> np.ndarray:
-        """Return for how many of these samples every two of these predicates hold, (n, n) float32, exact below 2**24.
+        """Return for how many of these samples every two of these predicates hold, (n, n) float, exact.
 
-        A product of a matrix with itself costs half of another.
+        Counted are those that are no complements: if b is the complement of a, it holds together with c as often as c
+        less a and c. A product of a matrix with itself costs half of another.
         """
-        total = np.zeros((len(predicates), len(predicates)), dtype=np.float32)
+        base = predicates if len(samples) < _FEW else self.base[predicates]
+        counted, at = np.unique(base, return_inverse=True)
+        dtype = np.float32 if len(samples) < 2**24 else np.float64  # both are exact
+        total = np.zeros((len(counted), len(counted)), dtype=dtype)
         for start in range(0, len(samples), _CHUNK):
-            rows = self.member.take(samples[start : start + _CHUNK], axis=0)
-            rows = rows.take(predicates, axis=1).astype(np.float32)
-            total += rows.T @ rows
+            rows = self.holds.at(counted, samples[start : start + _CHUNK]).astype(np.float32)
+            total += rows @ rows.T
+        size, turned = total.diagonal()[at], base != predicates
+        total = total.take(at, axis=0).take(at, axis=1)
+        total[turned] = size - total[turned]
+        size = np.where(turned, dtype(len(samples)) - size, size)
+        total[:, turned] = size[:, None] - total[:, turned]
         return total
 
-    def _counts(self) -> list[np.ndarray]:
-        return [r + w for r, w in zip(self.right, self.wrong, strict=True)]
+    def _counts(self, i: np.ndarray, j: np.ndarray) -> tuple[list[np.ndarray], list[np.ndarray]]:
+        """Return samples and errors, each with labels 0 and 1, for which predicates i and j hold."""
+        errors = [wrong[i, j] for wrong in self.wrong]
+        return [right[i, j] + e for right, e in zip(self.right, errors, strict=True)], errors
 
     def _score(self, counts, errors, label: int | None, n_predicates: int) -> np.ndarray:
         """Return lower bounds of the gap of rules of that length, -inf where there is too little to compare."""
         score = self.scorer.bound(counts, errors, label, self.n_tried[n_predicates], self.alpha)
         return np.where(self.scorer.comparable(counts, label, self.min_patients), score, -np.inf)
 
-    def _may_exceed(self, floor: np.ndarray, counts, errors, label: int | None) -> np.ndarray:
-        """Return which triples may have a score above `floor`, by an upper bound of it that is quick to compute.
+    def _may_exceed(self, floor: np.ndarray, counts, errors, label: int | None, n_predicates: int) -> np.ndarray:
+        """Return which rules of that length may have a score above `floor`, by an upper bound that is quick to compute.
 
         Newcombe's p_in - p_out - sqrt((p_in - low)² + …) is at most low - p_out; and Wilson's low is above t if and
         only if p_in is above t by more than z sqrt(t (1 - t) / n_in).
         """
         p_in, n_in, p_out, _ = self.scorer.rates(counts, errors, label)
         t = p_out + (floor - 1e-5)  # room for the rounding of float32
-        low_exceeds = (p_in - t) ** 2 * n_in > self.z**2 * self.scorer.design_effect * t * (1 - t)
+        low_exceeds = (p_in - t) ** 2 * n_in > self.z[n_predicates] ** 2 * self.scorer.design_effect * t * (1 - t)
         return (n_in >= self.min_patients) & (p_in > t) & low_exceeds
 
     def _reach(self, label: int | None) -> np.ndarray:
@@ -386,7 +417,7 @@ class _Search:
         p_out = np.min([w / np.maximum(w + r, 1) for w, r in zip(left, n_right, strict=True)], axis=0)
         n_out = np.maximum(sum(n_right) + sum(n_wrong) - n_in, 0)
         effect = self.scorer.design_effect
-        return np.maximum.accumulate(gap_lower_bound(errors / n_in, n_in / effect, p_out, n_out / effect, self.z))
+        return np.maximum.accumulate(gap_lower_bound(errors / n_in, n_in / effect, p_out, n_out / effect, self.z[3]))
 
     def _any_has(self, errors, least: dict) -> np.ndarray:
         """Return for which counts of errors, of each label, there is a label within which they are enough."""

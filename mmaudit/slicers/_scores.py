@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from scipy.stats import norm
@@ -87,9 +88,7 @@ class Scorer:
         """Return the scorer for these labels, probabilities and patients (None: each sample its own)."""
         y = np.asarray(y).astype(int)
         error = ((np.asarray(y_proba) >= threshold) != (y == 1)).astype(np.float32)
-        patient = (
-            np.arange(len(y)) if groups is None else np.unique(np.asarray(groups, dtype=str), return_inverse=True)[1]
-        )
+        patient = np.arange(len(y)) if groups is None else _codes(groups)
         return cls(y, error, patient, _design_effect(error, y, patient))
 
     @classmethod
@@ -115,15 +114,17 @@ class Scorer:
         label : 0, 1 or None
             Compare within this label; None: over both, the outside weighted to the labels of the inside.
         """
-        total = [float((self.y == v).sum()) for v in (0, 1)]
-        wrong = [float(self.error[self.y == v].sum()) for v in (0, 1)]
-        outside = [(wrong[v] - errors[v]) / np.maximum(total[v] - counts[v], 1e-9) for v in (0, 1)]
+        total, wrong = self._totals
+
+        def outside(v):
+            return (wrong[v] - errors[v]) / np.maximum(total[v] - counts[v], 1e-9)
+
         if label is not None:
             n_in, n_out = counts[label], total[label] - counts[label]
-            return errors[label] / np.maximum(n_in, 1e-9), n_in, outside[label], n_out
+            return errors[label] / np.maximum(n_in, 1e-9), n_in, outside(label), n_out
         n_in, n_out = counts[0] + counts[1], total[0] + total[1] - counts[0] - counts[1]
         share = counts[1] / np.maximum(n_in, 1e-9)
-        p_out = np.clip((1 - share) * outside[0] + share * outside[1], 0, 1)
+        p_out = np.clip((1 - share) * outside(0) + share * outside(1), 0, 1)
         return (errors[0] + errors[1]) / np.maximum(n_in, 1e-9), n_in, p_out, n_out
 
     def bound(self, counts, errors, label: int | None, n_tried, alpha: float):
@@ -138,7 +139,7 @@ class Scorer:
         A group over both labels must hold a third of `least` of each label, inside and outside: one that holds a
         single label has nothing to be compared with.
         """
-        total = [(self.y == v).sum() for v in (0, 1)]
+        total, _ = self._totals
         if label is not None:
             return (counts[label] >= least) & (total[label] - counts[label] >= least)
         enough = (counts[0] + counts[1] >= least) & (sum(total) - counts[0] - counts[1] >= least)
@@ -148,13 +149,27 @@ class Scorer:
 
     def group(self, inside: np.ndarray):
         """Return counts and errors, each for labels 0 and 1, of boolean groups of shape (n_groups, n_samples)."""
-        member = np.asarray(inside, dtype=np.float32)
-        in_label = [(self.y == v).astype(np.float32) for v in (0, 1)]
-        return [member @ m for m in in_label], [member @ (m * self.error) for m in in_label]
+        strata = [(self.y == v) & of for of in (True, self.error == 1) for v in (0, 1)]
+        n = np.array([[np.count_nonzero(group & s) for group in inside] for s in strata], dtype=np.float32)
+        return [*n[:2]], [*n[2:]]
 
     def n_patients(self, inside: np.ndarray) -> int:
         """Return how many patients a boolean group of shape (n_samples,) has."""
-        return len(np.unique(self.patient[inside]))
+        return int(np.count_nonzero(np.bincount(self.patient[inside])))
+
+    @cached_property
+    def _totals(self) -> tuple[list[float], list[float]]:
+        """How many samples and errors there are, each with labels 0 and 1."""
+        masks = [self.y == v for v in (0, 1)]
+        return [float(np.count_nonzero(m)) for m in masks], [float(np.count_nonzero(self.error[m])) for m in masks]
+
+
+def _codes(groups) -> np.ndarray:
+    """Return the positions of patients among all of them, sorted as text; whole numbers are made text once each."""
+    if np.asarray(groups).dtype.kind in "iu":
+        numbers, at = np.unique(groups, return_inverse=True)
+        return _codes(numbers.astype(str))[at]
+    return np.unique(np.asarray(groups, dtype=str), return_inverse=True)[1]
 
 
 def _design_effect(error: np.ndarray, y: np.ndarray, patient: np.ndarray) -> float:

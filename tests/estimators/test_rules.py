@@ -3,6 +3,7 @@
 import itertools
 import json
 import math
+import tracemalloc
 
 import numpy as np
 import pandas as pd
@@ -239,7 +240,7 @@ def test_errors_too_few_to_win_end_the_search_of_a_pair():
         assert (score <= reach[k] + 1e-6)[usable].all()
         assert np.median((reach[k] - score)[usable]) < 0.5
         for floor in (-0.2, 0.0, 0.2):
-            may = search._may_exceed(np.float32(floor), counts, errors, label)
+            may = search._may_exceed(np.float32(floor), counts, errors, label, 3)
             assert may[usable & (score > floor)].all()
             assert may[usable & (score < floor - 0.2)].mean() < 0.1
 
@@ -262,6 +263,81 @@ def test_a_search_in_chunks_is_the_same(monkeypatch):
     parts = RuleSlicer(3).fit(table, y, y_proba=proba)
     assert parts.rules_ == whole.rules_
     assert parts.scores_.tobytes() == whole.scores_.tobytes()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_counts_of_complements_are_the_same_as_counted(seed, monkeypatch):
+    """With missing values, "age ≤ 40" and "age > 40" are no complements; "mentions" and "lacks" always are."""
+    monkeypatch.setattr("mmaudit.slicers._rules._CHUNK", 50)
+    monkeypatch.setattr("mmaudit.slicers._rules._FEW", 20)
+    table, y, proba = small(seed)
+    table["answer"] = np.where(np.arange(len(table)) % 3, "yes", "no")
+    predicates, holds = make_predicates(table, n_bins=4, min_samples=8)
+    search = _Search(
+        holds, Scorer.from_predictions(y, proba, None, 0.5), 2,
+        min_patients=8, alpha=0.05, max_extensions=1, n_best=10,
+    )  # fmt: skip
+    turned = {str(predicates[k]) for k in np.flatnonzero(search.base != np.arange(len(holds)))}
+    assert {'report does not mention "tube"', "answer = no"} <= turned | {"answer = yes"}
+    assert not any("age" in name or "sex" in name for name in turned)
+    plain = np.array([*holds], dtype=int)
+    rng = np.random.default_rng(seed)
+    for size in (0, 1, 49, 51, len(y)):
+        samples = rng.permutation(len(y))[:size]
+        some = np.sort(rng.permutation(len(predicates))[: rng.integers(1, len(predicates) + 1)])
+        by_hand = plain[np.ix_(some, samples)] @ plain[np.ix_(some, samples)].T
+        np.testing.assert_array_equal(search._count(samples, some), by_hand)
+    for part, wrong in ((search.right, False), (search.wrong, True)):
+        for label in (0, 1):
+            at = plain[:, (y == label) & ((proba != y) == wrong)]
+            np.testing.assert_array_equal(part[label], at @ at.T)
+
+
+def test_the_best_pairs_are_the_same_as_if_every_pair_were_scored():
+    """Pairs that a quick bound proves too weak are not scored."""
+    table, y, proba = many(0)
+    _, holds = make_predicates(table, n_bins=5, min_samples=8)
+    options = {"min_patients": 8, "alpha": 0.05, "max_extensions": 10**6, "n_best": 10**6}
+    search = _Search(holds, Scorer.from_predictions(y, proba, None, 0.5), 2, **options)
+    found = {(label, parts): score for score, label, parts in search.found if len(parts) == 2}
+    i, j = np.triu_indices(len(holds), k=1)
+    counts, errors = search._counts(i, j)
+    n_found = 0
+    for label in (0, 1, None):
+        score = search._score(counts, errors, label, 2)
+        parts = np.maximum(search.single[label][i], search.single[label][j])
+        better = np.flatnonzero(score > parts)
+        n_found += len(better)
+        assert len(better) > 100
+        assert all(found[label, (int(i[k]), int(j[k]))] == score[k] for k in better)
+        np.testing.assert_array_equal(search.best_part[label][i, j], np.maximum(score, parts).astype(np.float32))
+    assert n_found == len(found)
+
+
+def test_predicates_are_never_unpacked_all_at_once():
+    rng = np.random.default_rng(0)
+    n, m = 100_000, 80
+    table = pd.DataFrame(rng.random((n, m)) < rng.uniform(0.05, 0.5, m), columns=[f'"t{k}"' for k in range(m)])
+    y = rng.integers(0, 2, n)
+    proba = np.where(rng.random(n) < np.where(table['"t0"'], 0.6, 0.1), 1 - y, y).astype(float)
+    tracemalloc.start()
+    try:
+        slicer = RuleSlicer(n_rules=5).fit(table, y, y_proba=proba)
+        peak_bytes = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert len(slicer.predicates_) == 2 * m
+    assert peak_bytes < 2 * m * n * 0.8  # at one byte for each predicate of a sample it would be more than this
+
+
+def test_patients_have_the_same_codes_as_numbers_and_as_text():
+    table, y, proba = small(0)
+    numbers = np.random.default_rng(0).integers(-20, 120, len(y))
+    codes = [Scorer.from_predictions(y, proba, groups, 0.5).patient for groups in (numbers, numbers.astype(str))]
+    np.testing.assert_array_equal(*codes)
+    np.testing.assert_array_equal(codes[0], np.unique(numbers.astype(str), return_inverse=True)[1])
+    found = [RuleSlicer().fit(table, y, y_proba=proba, groups=g).scores_ for g in (numbers, list(numbers.astype(str)))]
+    assert found[0].tobytes() == found[1].tobytes()
 
 
 def test_scores_against_hand_worked_numbers():

@@ -1,12 +1,26 @@
 """Explanations that pick samples: the rule and the terms that do, and how well they do on others."""
 
+import tracemalloc
+
 import numpy as np
 import pandas as pd
 import pytest
 from sklearn.metrics import f1_score, precision_score, recall_score
 
-from mmaudit.explain._selectors import because, fidelity, like_members, patient_weights, picks, rule_part, terms_part
+from mmaudit.explain import TraitFinder
+from mmaudit.explain._selectors import (
+    because,
+    best_threshold,
+    fidelity,
+    like_members,
+    patient_resamples,
+    patient_weights,
+    picks,
+    rule_part,
+    terms_part,
+)
 from mmaudit.explain._tokens import contrast_terms, index_terms
+from mmaudit.slicers import Rule
 
 
 @pytest.fixture
@@ -67,9 +81,36 @@ class TestRule:
         best = max(f1_score(inside[seen], a & b) for a in holds for b in holds)
         assert f1_score(inside[seen], part.picked[seen]) >= best
 
+    @pytest.mark.parametrize("text", ["view = AP", "view = AP and age > 50", "view = AP and sex = M and age > 50"])
+    def test_a_few_samples_at_a_time(self, table, text, monkeypatch):
+        inside = Rule.parse(text, columns=table).holds(table)
+        inside ^= np.random.default_rng(0).random(len(table)) < 0.02
+        whole = learn(table, inside)
+        monkeypatch.setattr("mmaudit.explain._selectors.CHUNK", 37)
+        parts = learn(table, inside)
+        assert parts.text == whole.text
+        assert parts.text.count(" and ") == text.count(" and ")
+        np.testing.assert_array_equal(parts.picked, whole.picked)
+
     def test_nothing_to_say(self, table):
         assert learn(table, np.zeros(len(table), dtype=bool)) is None
         assert learn(table[[]], np.arange(len(table)) < 9) is None
+
+
+class TestTraits:
+    def test_shares_are_of_those_compared(self, table):
+        rng = np.random.default_rng(3)
+        inside = (table["view"] == "AP").to_numpy() ^ (rng.random(len(table)) < 0.1)
+        compared = rng.random(len(table)) < 0.5
+        traits = TraitFinder(table, {}).find(inside, compared)
+        assert traits[0].phrase == "view = AP"
+        for trait in traits:
+            holds = Rule.parse(trait.phrase, columns=table).holds(table)
+            assert trait.share_inside == holds[inside & compared].mean()
+            assert trait.share_outside == holds[~inside & compared].mean()
+
+    def test_without_a_column(self, table):
+        assert TraitFinder(table[[]], {}).find(np.arange(1000) < 99, np.ones(1000, dtype=bool)) == []
 
 
 class TestTerms:
@@ -102,6 +143,45 @@ class TestImage:
         part = like_members(embedding, inside, np.arange(400) < 200, np.arange(400))
         assert f1_score(inside[200:], part.picked[200:]) > 0.9
         assert part.selector is None
+
+    def test_of_weighted_means(self):
+        """By hand, in one piece: means and variances of both sides, each patient once a side."""
+        rng = np.random.default_rng(1)
+        inside, seen, patient = rng.random(3000) < 0.3, rng.random(3000) < 0.6, rng.integers(0, 900, 3000)
+        embedding = (rng.normal(size=(3000, 400)) + 0.1 * inside[:, None]).astype(np.float32)  # more than one part
+        x, at, weight = embedding[seen].astype(float), inside[seen], patient_weights(inside, seen, patient)
+        means = [np.average(x[side], axis=0, weights=weight[side]) for side in (at, ~at)]
+        spread = [
+            np.average((x[side] - mean) ** 2, axis=0, weights=weight[side])
+            for side, mean in zip((at, ~at), means, strict=True)
+        ]
+        score = embedding @ ((means[0] - means[1]) / (spread[0] + spread[1]))
+        _, threshold = best_threshold(score[seen], at, weight)
+        part = like_members(embedding, inside, seen, patient)
+        np.testing.assert_array_equal(part.picked, score >= threshold)
+
+    def test_rows_are_read_in_ascending_order_and_few_at_a_time(self):
+        rng = np.random.default_rng(2)
+        inside, seen = rng.random(20_000) < 0.3, rng.random(20_000) < 0.6
+        embedding = rng.normal(size=(20_000, 256)).astype(np.float32)
+        tracemalloc.start()
+        try:
+            part = like_members(InRowOrder(embedding), inside, seen, np.arange(20_000))
+            assert tracemalloc.get_traced_memory()[1] < 25e6  # 12,000 rows in double precision: 25 MB
+        finally:
+            tracemalloc.stop()
+        np.testing.assert_array_equal(part.picked, like_members(embedding, inside, seen, np.arange(20_000)).picked)
+
+
+class InRowOrder:
+    """Rows that can only be read in ascending order."""
+
+    def __init__(self, array):
+        self.array, self.shape = array, array.shape
+
+    def __getitem__(self, rows):
+        assert isinstance(rows, slice) or (np.diff(rows) > 0).all()
+        return self.array[rows]
 
 
 class TestFidelity:
@@ -141,6 +221,25 @@ class TestFidelity:
         )
         assert many["f1"] == pytest.approx(once["f1"])
         assert many["f1_high"] - many["f1_low"] == pytest.approx(once["f1_high"] - once["f1_low"])
+
+    def test_resamples_are_those_of_numpy_and_many_patients_take_little_memory(self):
+        rng = np.random.default_rng(0)
+        n = 20_000
+        inside, picked, patient = rng.random(n) < 0.3, rng.random(n) < 0.4, rng.permutation(n) + 7
+        tracemalloc.start()
+        try:
+            times = patient_resamples(patient, random_state=1)
+            found = fidelity(picked, inside, np.ones(n, dtype=bool), patient, resamples=times)
+            assert tracemalloc.get_traced_memory()[1] < 20e6  # of which the resamples are 10 MB
+        finally:
+            tracemalloc.stop()
+        drawn = np.random.RandomState(1)
+        first = [drawn.multinomial(n, np.full(n, 1 / n)) for _ in range(3)]
+        np.testing.assert_array_equal(times[:3], first)
+        ordered = np.argsort(patient)
+        hit, size, total = (times @ mask[ordered].astype(float) for mask in (picked & inside, picked, inside))
+        expected = np.quantile(2 * hit / (size + total), [0.025, 0.975])
+        assert [found["f1_low"], found["f1_high"]] == pytest.approx(expected.tolist(), abs=1e-12)
 
     def test_nothing_picked(self):
         inside = np.arange(20) < 5
