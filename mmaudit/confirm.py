@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import copy
+from collections import deque
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 import pandas as pd
+from joblib import cpu_count
 from scipy.optimize import brentq
 from scipy.stats import false_discovery_control, norm, t
 from sklearn.utils import check_random_state
@@ -28,6 +32,9 @@ __all__ = [
 MIN_PATIENTS = 5  # confirmation patients inside, and outside, below which nothing is tested
 MOST_PERMUTATIONS = 999  # of a metric that must be computed anew for each
 MOST_BOOTSTRAPS = 1000
+MOST_THREADS = 4  # more would wait: the random numbers of all permutations come from one stream
+MOST_AT_ONCE = 500  # permutations
+BATCH_BYTES = 2**24  # of permutations that are worked out together, in one thread
 
 Comparisons = Sequence[tuple[int, "int | None"]]
 
@@ -178,7 +185,8 @@ def _numbers(
     inside, comparisons, targets, patient_id, metric, alpha, n_permutations, n_bootstraps, rng
 ) -> pd.DataFrame:
     """Return the numbers of each candidate under one metric, NaN where it cannot be tested."""
-    patient = np.unique(np.asarray(patient_id, dtype=str), return_inverse=True)[1]
+    who, ids = pd.factorize(np.asarray(patient_id), use_na_sentinel=False)
+    patient = np.unique(np.asarray(ids, dtype=str), return_inverse=True)[1][who]  # text only of those that differ
     rows = [
         slice_metrics(inside[:, k], label, targets[of], patient, metric) for k, (of, label) in enumerate(comparisons)
     ]
@@ -191,6 +199,11 @@ def _numbers(
     frame["p_value"] = permutation_p_values(inside, comparisons, targets, patient, metric, n_permutations, rng)
     frame.loc[~testable, ["metric_inside", "metric_outside", "gap", "ci_low", "ci_high", "p_value"]] = np.nan
     return frame.drop(columns="n_patients_outside")
+
+
+def _codes(values: np.ndarray) -> np.ndarray:
+    """Return the position of each value among those there are, in their order."""
+    return pd.factorize(np.asarray(values), sort=True)[0]
 
 
 def slice_metrics(
@@ -220,7 +233,7 @@ def slice_metrics(
     metric = as_metric(metric)
     compared = _compared(metric, target, label)
     members, patient = inside[compared], patient[compared]
-    counts = (int(members.sum()), len(np.unique(patient[members])), len(np.unique(patient[~members])))
+    counts = (int(members.sum()), len(pd.unique(patient[members])), len(pd.unique(patient[~members])))
     y, values = target.y_true[compared], values_of(metric, target)[compared]
     p_in, p_out = (float(value[0]) for value in _inside_outside(metric, y, values, members[None], label))
     return (*counts, p_in, p_out, p_in - p_out) if np.isfinite(p_in - p_out) else (*counts, np.nan, np.nan, np.nan)
@@ -310,11 +323,13 @@ def permutation_p_values(
         if rows.sum() < 2:
             continue
         target = targets[comparisons[columns[0]][0]].take(rows)
-        exchange = PatientExchange(np.unique(patient[rows], return_inverse=True)[1], target.y_true, rng)
+        exchange = PatientExchange(_codes(patient[rows]), target.y_true, rng)
         members = inside[rows][:, columns].T
-        loss = _loss(metric, target)
-        if loss is not None:
-            above, n = _sums_above(members.astype(float), loss, exchange, n_permutations), n_permutations
+        squared = (target.y_proba - target.y_true) ** 2
+        if _counts_errors(metric):
+            above, n = _sums_above(members, target.error, squared, exchange, n_permutations), n_permutations
+        elif metric is METRICS["brier"]:
+            above, n = _sums_above(members, squared, None, exchange, n_permutations), n_permutations
         else:
             n = min(n_permutations, MOST_PERMUTATIONS)
             above = _gaps_above(metric, target, members, label, exchange, n)
@@ -322,28 +337,53 @@ def permutation_p_values(
     return p_values
 
 
-def _loss(metric: Metric, target: Target) -> np.ndarray | None:
-    """Return what each sample adds to the statistic, or None if the metric is no mean over samples."""
-    squared = (target.y_proba - target.y_true) ** 2
-    if metric is METRICS["brier"]:
-        return squared
-    # The squares of all samples together are worth less than one error.
-    return target.error + squared / (len(squared) + 1) if _counts_errors(metric) else None
-
-
 def _counts_errors(metric: Metric) -> bool:
     return any(metric is METRICS[name] for name in ("error_rate", "sensitivity", "specificity"))
 
 
-def _sums_above(members, loss, exchange: PatientExchange, n_permutations: int) -> np.ndarray:
-    tolerance = 1e-9 / len(loss)
-    observed = members @ loss
-    above = np.zeros(len(members))
-    for first in range(0, n_permutations, 500):
-        n = min(500, n_permutations - first)
-        exchanged = np.stack([loss[exchange.draw()] for _ in range(n)], axis=1)
-        above += (members @ exchanged >= observed[:, None] - tolerance).sum(axis=1)
-    return above
+def _sums_above(members, loss, ties, exchange: PatientExchange, n_permutations: int) -> np.ndarray:
+    """Return in how many permutations the sum over the members of each candidate is at least that observed.
+
+    Where it is equal, the sums of what decides between ties are compared, if there is that.
+
+    Threads and batches add in another order, and that must not decide. Errors are counted exactly: single precision
+    holds integers up to 2**24. Sums of squares, of up to a million samples, are off by less than 1e-9: what differs by
+    no more is equal. One sum of both, with a tolerance below the squares' share in it, would round more than that.
+    """
+    tolerance = 1e-9
+    borrowers = exchange.order[members.any(axis=0)[exchange.order]]  # others add nothing to any sum
+    exchange, inside = exchange.only(borrowers), members[:, borrowers]
+    rows = [np.flatnonzero(m) for m in inside]
+    exact = loss.dtype == bool
+    lent, weights = (of.astype(np.float32 if exact else np.float64) for of in (loss[exchange.cycle], inside.T))
+    observed = loss[borrowers].astype(weights.dtype) @ weights
+    if ties is not None:
+        lent_ties, tied_at = ties[exchange.cycle], np.array([ties[borrowers[r]].sum() for r in rows])
+
+    def above(dealt: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
+        at = exchange.places(*dealt)
+        sums = lent.take(at) @ weights
+        if ties is None:
+            return (sums >= observed - tolerance).sum(axis=0)
+        found, equal = (sums > observed).sum(axis=0), sums == observed
+        for k in np.flatnonzero(equal.any(axis=0)):
+            tied = lent_ties.take(at[np.flatnonzero(equal[:, k])[:, None], rows[k]]).sum(axis=1)
+            found[k] += (tied >= tied_at[k] - tolerance).sum()
+        return found
+
+    # Of a sample: its place, its loss, and once more both and the square where there are ties. Of a block: the lender
+    # and what is worked out with it.
+    n_bytes = 32 * len(borrowers) + 48 * exchange.size.size
+    n_at_once = min(max(BATCH_BYTES // n_bytes, 1), MOST_AT_ONCE)
+    n_threads = min(cpu_count(), MOST_THREADS)
+    total = np.zeros(len(members))
+    waiting: deque[Future[np.ndarray]] = deque()
+    with ThreadPoolExecutor(n_threads) as pool:
+        for first in range(0, n_permutations, n_at_once):
+            if len(waiting) > n_threads:
+                total += waiting.popleft().result()
+            waiting.append(pool.submit(above, exchange.deal(min(n_at_once, n_permutations - first))))
+        return total + sum(future.result() for future in waiting)
 
 
 def _gaps_above(metric, target: Target, members, label, exchange: PatientExchange, n_permutations: int) -> np.ndarray:
@@ -380,17 +420,33 @@ class PatientExchange:
     def __init__(self, codes: np.ndarray, y: np.ndarray, rng: np.random.RandomState) -> None:
         self.rng = rng
         n_patients, self.n_labels = int(codes.max()) + 1, int(y.max()) + 1
-        self.block = self.n_labels * codes + y  # the samples of one patient with one label
-        self.size = np.bincount(self.block, minlength=self.n_labels * n_patients)
-        self.order = np.argsort(self.block, kind="stable")
-        self.first = np.r_[0, np.cumsum(self.size)[:-1]]
-        self.rank = np.empty(len(codes), dtype=int)
-        self.rank[self.order] = np.arange(len(codes)) - np.repeat(self.first, self.size)
-        by_label = self.size.reshape(n_patients, self.n_labels)
+        by_label = np.bincount(self.n_labels * codes + y, minlength=self.n_labels * n_patients)
+        by_label = by_label.reshape(n_patients, self.n_labels)
         profile = np.unique(by_label > 0, axis=0, return_inverse=True)[1].ravel()
-        self.groups: list[np.ndarray] = []
+        groups: list[np.ndarray] = []
         for same in range(profile.max() + 1):
-            self.groups += self._of_like_size(np.flatnonzero(profile == same), by_label.sum(axis=1))
+            groups += self._of_like_size(np.flatnonzero(profile == same), by_label.sum(axis=1))
+        # From here on patients are numbered group by group: those who lend to each other are near each other.
+        self.ends = np.cumsum([len(group) for group in groups])
+        self.patients = np.concatenate(groups)
+        number = np.argsort(self.patients)  # of each patient
+        self.block = self.n_labels * number[codes] + y  # the samples of one patient with one label
+        self.size = by_label[self.patients]  # of each block: a patient in a row, a label in a column
+        self.order = np.argsort(self.block, kind="stable")
+        size = self.size.ravel()
+        first = np.cumsum(size) - size
+        self.rank = np.empty(len(codes), dtype=int)
+        self.rank[self.order] = np.arange(len(codes)) - np.repeat(first, size)
+        # The samples of a block over and over, so that a borrower may go on behind the last one. How long is bounded,
+        # or one patient with thousands of samples would make it so for all who may lend to that patient.
+        reach = [np.minimum(by_label[g].max(axis=0), np.ceil(4 * by_label[g].mean(axis=0))) for g in groups]
+        self.reach = np.repeat(reach, [len(g) for g in groups], axis=0).astype(int).ravel()
+        length = size + self.reach
+        start = np.cumsum(length) - length
+        turn = np.arange(length.sum()) - np.repeat(start, length)
+        self.cycle = self.order[np.repeat(first, length) + turn % np.repeat(size, length)]
+        self.start = start.reshape(self.size.shape)
+        self.far = np.flatnonzero(self.rank >= self.reach[self.block])
 
     @staticmethod
     def _of_like_size(patients: np.ndarray, size: np.ndarray, least: int = 10) -> list[np.ndarray]:
@@ -407,14 +463,40 @@ class PatientExchange:
 
     def draw(self) -> np.ndarray:
         """Return positions of shape (n_samples,), each of a sample with the same label."""
-        lender = np.empty(len(self.size) // self.n_labels, dtype=int)
-        for group in self.groups:
-            lender[group] = self.rng.permutation(group)
-        # The block that lends to each block.
-        lending = (self.n_labels * lender[:, None] + np.arange(self.n_labels)).ravel()
-        offset = (self.rng.random_sample(len(lending)) * self.size[lending]).astype(int)
-        chosen = lending[self.block]
-        return self.order[self.first[chosen] + (self.rank + offset[self.block]) % self.size[chosen]]
+        return self.cycle[self.places(*self.deal(1))[0]]
+
+    def deal(self, n: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return the random numbers of n draws, which `places` needs: who lends to each patient, and a number a block.
+
+        Apart, so that these come in one order while threads do the rest.
+        """
+        n_patients = len(self.patients)
+        lender = np.tile(np.arange(n_patients), (n, 1))
+        number = np.empty((n, n_patients * self.n_labels))
+        for k in range(n):
+            for first, end in zip([0, *self.ends[:-1]], self.ends, strict=True):
+                self.rng.shuffle(lender[k, first:end])
+            number[k] = self.rng.random_sample(number.shape[1])
+        return lender, number
+
+    def places(self, lender: np.ndarray, number: np.ndarray) -> np.ndarray:
+        """Return where in `cycle` the sample stands that is lent to each sample, shape (n, n_samples)."""
+        number = number.reshape(len(number), -1, self.n_labels).take(self.patients, axis=1)
+        offset = (number * self.size.take(lender, axis=0)).astype(int)
+        at = (self.start.take(lender, axis=0) + offset).reshape(len(number), -1).take(self.block, axis=1)
+        at += self.rank
+        if len(self.far):
+            patient, label = divmod(self.block[self.far], self.n_labels)
+            lending, turned = (lender[:, patient], label), self.rank[self.far] + offset[:, patient, label]
+            at[:, self.far] = self.start[lending] + turned % self.size[lending]
+        return at
+
+    def only(self, rows: np.ndarray) -> PatientExchange:
+        """Return the same exchange, whose `places` are those of some samples."""
+        some = copy.copy(self)
+        some.block, some.rank = self.block[rows], self.rank[rows]
+        some.far = np.flatnonzero(some.rank >= self.reach[some.block])
+        return some
 
 
 def gap_interval(
@@ -467,7 +549,7 @@ def gap_interval(
     result = np.full((inside.shape[1], 2), np.nan)
     for columns, label, rows in comparison_groups(comparisons, targets, metric):
         target = targets[comparisons[columns[0]][0]].take(rows)
-        codes = np.unique(patient[rows], return_inverse=True)[1]
+        codes = _codes(patient[rows])
         members = inside[rows][:, columns].T
         if _counts_errors(metric):
             ends = np.array([_score_interval(m, target.y_true, target.error, codes, alpha) for m in members])

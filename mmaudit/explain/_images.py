@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 from scipy import ndimage
 from sklearn.utils import check_random_state
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["Difference", "mean_difference", "pick_members"]
 
 MOST_TYPICAL = 2000  # members among which the typical ones are looked for: their distances are all worked out
+ROWS_A_PART = 4096  # of embeddings that are read at a time
 FEWEST = 5  # patients on each side
 GRID_PX = 64  # side of the map that is tested
 BLUR_PX = 1.0  # on that map
@@ -108,36 +110,44 @@ def pick_members(
     >>> shown["strongest"].tolist(), shown["counterexamples"][0]
     ([1, 0], (1, 3))
     """
-    embedding = np.asarray(embedding, dtype=np.float32)
-    if embedding.ndim != 2:
+    if not hasattr(embedding, "shape"):
+        embedding = np.asarray(embedding)
+    if len(embedding.shape) != 2:
         raise InputError("embedding", "shape (n_samples, n_dimensions)", f"{embedding.shape}", "Give a matrix.")
     check_int("most", most, 1, 1000)
-    n = len(embedding)
+    n = embedding.shape[0]
     strength = _of_length("strength", strength, n)
     inside, compared, wrong = (
         check_mask(name, given, n) for name, given in (("inside", inside), ("compared", compared), ("wrong", wrong))
     )
-    patient = np.unique(_of_length("patient", patient, n).astype(str), return_inverse=True)[1]
+    patient = pd.factorize(_of_length("patient", patient, n), use_na_sentinel=False)[0]
     label = np.zeros(n) if label is None else _of_length("label", label, n)
-    unit = embedding / (np.linalg.norm(embedding, axis=1, keepdims=True) + 1e-12)
     members = np.flatnonzero(inside & compared)
     members = members[np.lexsort((members, -strength[members]))]
     strongest = members[np.argsort(~wrong[members], kind="stable")]
     strongest = strongest[np.sort(np.unique(patient[strongest], return_index=True)[1])][:most]
-    typical = _medoids(unit, members[:MOST_TYPICAL], patient, most)
+    typical = _medoids(embedding, members[:MOST_TYPICAL], patient, most)
     right = np.flatnonzero(~inside & compared & ~wrong)
     return {
         "strongest": strongest,
         "typical": typical,
-        "counterexamples": _nearest_pairs(unit, typical, right, patient, label),
+        "counterexamples": _nearest_pairs(embedding, typical, right, patient, label),
     }
 
 
-def _medoids(unit: np.ndarray, members: np.ndarray, patient: np.ndarray, most: int) -> np.ndarray:
+def _unit(embedding: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Return some rows, in any order, with length 1; they are read in ascending order."""
+    ascending, place = np.unique(rows, return_inverse=True)
+    x = np.asarray(embedding[ascending], dtype=np.float32)
+    return (x / (np.linalg.norm(x, axis=1, keepdims=True) + 1e-12))[place]
+
+
+def _medoids(embedding: np.ndarray, members: np.ndarray, patient: np.ndarray, most: int) -> np.ndarray:
     """Return medoids of the members, the first one nearest to all, no patient twice."""
     if not len(members):
         return members
-    distance = 1 - unit[members] @ unit[members].T
+    unit = _unit(embedding, members)
+    distance = 1 - unit @ unit.copy().T  # of one array with itself another routine is taken, which rounds otherwise
     _, codes, counts = np.unique(patient[members], return_inverse=True, return_counts=True)
     weight = 1 / counts[codes]
     nearest = np.full(len(members), np.inf)
@@ -153,10 +163,13 @@ def _medoids(unit: np.ndarray, members: np.ndarray, patient: np.ndarray, most: i
 
 
 def _nearest_pairs(
-    unit: np.ndarray, members: np.ndarray, others: np.ndarray, patient: np.ndarray, label: np.ndarray
+    embedding: np.ndarray, members: np.ndarray, others: np.ndarray, patient: np.ndarray, label: np.ndarray
 ) -> list[tuple[int, int]]:
     """Return each member with the other sample nearest to it, the nearest pair first, no patient of others twice."""
-    distance = 1 - unit[members] @ unit[others].T
+    unit, distance = _unit(embedding, members), np.empty((len(members), len(others)), dtype=np.float32)
+    for first in range(0, len(others), ROWS_A_PART):
+        part = slice(first, first + ROWS_A_PART)
+        distance[:, part] = 1 - unit @ _unit(embedding, others[part]).T
     alike = (label[members][:, None] == label[others]) & (patient[members][:, None] != patient[others])
     distance[~alike] = np.inf
     pairs = []

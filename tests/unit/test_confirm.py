@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import tracemalloc
 
 import numpy as np
 import pandas as pd
@@ -386,6 +387,129 @@ def test_an_exchange_keeps_labels_and_whole_patients():
     assert (y[lender] == y).all()
     assert all(len(set(patient[lender][patient == k])) == 1 for k in range(50))
     assert (patient[lender] != patient).mean() > 0.5
+
+
+class PlainExchange:
+    """`PatientExchange` written out: all samples in the order given, positions by a remainder."""
+
+    def __init__(self, codes, y, rng):
+        self.codes, self.y, self.rng, self.n_labels = codes, y, rng, y.max() + 1
+        self.films = {(p, k): np.flatnonzero((codes == p) & (y == k)) for p in set(codes) for k in range(self.n_labels)}
+        labels = [tuple(len(self.films[p, k]) > 0 for k in range(self.n_labels)) for p in range(codes.max() + 1)]
+        n_films = np.bincount(codes)
+        self.groups = []
+        for same in sorted(set(labels)):
+            patients = [p for p in range(len(labels)) if labels[p] == same]
+            waiting, first = [], len(self.groups)
+            for n in sorted(set(n_films[patients])):
+                waiting += [p for p in patients if n_films[p] == n]
+                if len(waiting) >= 10:
+                    self.groups.append(waiting)
+                    waiting = []
+            if waiting and len(self.groups) > first:
+                self.groups[-1] = self.groups[-1] + waiting
+            elif waiting:
+                self.groups.append(waiting)
+
+    def draw(self):
+        lender = np.empty(self.codes.max() + 1, dtype=int)
+        for group in self.groups:
+            lender[group] = self.rng.permutation(group)
+        turn = self.rng.random_sample((len(lender), self.n_labels))
+        lent = np.empty(len(self.codes), dtype=int)
+        for (p, k), borrowers in self.films.items():
+            films = self.films[lender[p], k]
+            for rank, i in enumerate(borrowers):
+                lent[i] = films[(rank + int(turn[p, k] * len(films))) % len(films)]
+        return lent
+
+
+def films_of(seed, n_patients=60):
+    """Return patients with 1 to 6 films, one of 300, and labels that go with neither."""
+    rng = np.random.RandomState(seed)
+    sizes = rng.randint(1, 7, n_patients)
+    sizes[0] = 300 if seed % 2 else 1
+    return rng.permutation(np.repeat(np.arange(n_patients), sizes)), rng
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_draws_are_those_of_a_plain_exchange(seed):
+    patient, rng = films_of(seed)
+    y = rng.randint(0, [1, 2, 3, 2][seed // 2] + 1, len(patient))
+    found = PatientExchange(patient, y, np.random.RandomState(seed))
+    plain = PlainExchange(patient, y, np.random.RandomState(seed))
+    for _ in range(5):
+        np.testing.assert_array_equal(found.draw(), plain.draw())
+
+
+@pytest.mark.parametrize("metric", ["error_rate", "sensitivity", "specificity", "brier"])
+@pytest.mark.parametrize("digits", [None, 1, 0])
+def test_p_values_are_those_of_a_plain_exchange_with_exact_sums(metric, digits):
+    """Integers: probabilities in units of 1 / 2**20, or in tenths or certain, so that many sums are equal."""
+    patient, rng = films_of(1)
+    unit = 2**20 if digits is None else 10**digits
+    y = rng.randint(0, 2, len(patient)).astype(np.int8)
+    steps = np.rint(unit * rng.random_sample(len(y))).astype(np.int64)
+    proba = steps / unit
+    target = Target("ill", y, proba, proba >= 0.5)
+    inside = rng.random_sample((len(y), 4)) < [0.02, 0.1, 0.5, 0]
+    label = {"sensitivity": 1, "specificity": 0}.get(metric)
+    rows = y == label if label is not None else y >= 0
+    squares = (steps - unit * y.astype(np.int64)) ** 2
+    loss = (squares if metric == "brier" else target.error * (len(y) + 1) * unit**2 + squares)[rows]
+    exchange = PlainExchange(np.unique(patient[rows], return_inverse=True)[1], y[rows], np.random.RandomState(3))
+    drawn = np.array([loss[exchange.draw()] for _ in range(99)])
+    above = (drawn @ inside[rows] >= loss @ inside[rows]).sum(axis=0)
+    comparisons = [(0, label)] * 4
+    found = confirm_module.permutation_p_values(
+        inside, comparisons, [target], patient, metric, 99, np.random.RandomState(3)
+    )
+    np.testing.assert_array_equal(found, np.minimum(1, 2 * (1 + above) / 100))
+
+
+def many_films(n, n_candidates=6):
+    rng = np.random.RandomState(0)
+    patient = rng.randint(0, n // 5, n)
+    proba, y = rng.random_sample(n), rng.randint(0, 2, n).astype(np.int8)
+    target = Target("ill", y, np.round(proba, 1), proba >= 0.5)
+    return rng.random_sample((n, n_candidates)) < 0.1, [(0, None)] * n_candidates, [target], patient
+
+
+@pytest.mark.parametrize("metric", ["error_rate", "brier"])
+def test_neither_threads_nor_batches_change_p_values(metric, monkeypatch):
+    found = []
+    for threads, n_bytes in ((1, 2**24), (2, 2**24), (2, 2**20), (4, 1)):
+        monkeypatch.setattr(confirm_module, "cpu_count", lambda threads=threads: threads)
+        monkeypatch.setattr(confirm_module, "BATCH_BYTES", n_bytes)
+        rng = np.random.RandomState(0)
+        p_values = confirm_module.permutation_p_values(*many_films(3000), metric, 150, rng)
+        found.append([*p_values, rng.random_sample()])  # the stream ends at the same place
+    assert found[1:] == found[:-1]
+
+
+def test_permutations_of_many_films_take_little_memory(monkeypatch):
+    """100,000 films: 500 permutations at once would take 400 MB."""
+    monkeypatch.setattr(confirm_module, "cpu_count", lambda: 2)
+    arguments = many_films(100_000)
+    tracemalloc.start()
+    try:
+        confirm_module.permutation_p_values(*arguments, "error_rate", 40, np.random.RandomState(0))
+        assert tracemalloc.get_traced_memory()[1] < 80e6
+    finally:
+        tracemalloc.stop()
+
+
+def test_patients_go_by_the_text_of_their_ids():
+    """Whether ids are numbers, text or objects, the same random numbers meet the same patients."""
+    rng = np.random.RandomState(0)
+    patient, error, inside = clustered(rng)
+    arguments = (inside[:, None], [None], rng.randint(0, 2, len(error)), error)
+    frames = [
+        confirm(*arguments, kind(patient), n_permutations=99, random_state=0)
+        for kind in (np.asarray, lambda ids: ids.astype(str), lambda ids: ids.astype(str).astype(object))
+    ]
+    pd.testing.assert_frame_equal(frames[0], frames[1])
+    pd.testing.assert_frame_equal(frames[0], frames[2])
 
 
 # Too few, and what could have been found

@@ -96,6 +96,37 @@ def test_a_member_without_a_counterexample_has_none():
     assert shown["counterexamples"] == [(1, 2)]  # sample 2 is of the same patient as member 0
 
 
+class InRowOrder:
+    """Rows that can only be read in ascending order."""
+
+    def __init__(self, array):
+        self.array, self.shape, self.most = array, array.shape, 0
+
+    def __getitem__(self, rows):
+        assert isinstance(rows, slice) or (np.diff(rows) > 0).all()
+        self.most = max(self.most, len(self.array[rows]))
+        return self.array[rows]
+
+
+def test_members_are_read_in_row_order_and_few_at_a_time():
+    rng = np.random.default_rng(0)
+    n = 20_000
+    embedding, every = rng.normal(size=(n, 8)).astype(np.float32), np.ones(n, dtype=bool)
+    inside, wrong, patient = rng.random(n) < 0.2, rng.random(n) < 0.3, rng.integers(0, 5000, n)
+    rows = InRowOrder(embedding)
+    shown, whole = (pick_members(of, np.ones(n), inside, every, wrong, patient) for of in (rows, embedding))
+    assert rows.most <= 4096
+    for row in ("strongest", "typical", "counterexamples"):
+        np.testing.assert_array_equal(shown[row], whole[row])
+    # The nearest pair, found in one piece.
+    unit = embedding / np.linalg.norm(embedding, axis=1, keepdims=True)
+    right = np.flatnonzero(~inside & ~wrong)
+    cosine = unit[whole["typical"]] @ unit[right].T
+    cosine[patient[whole["typical"]][:, None] == patient[right]] = -1
+    i, j = np.unravel_index(cosine.argmax(), cosine.shape)
+    assert shown["counterexamples"][0] == (whole["typical"][i], right[j])
+
+
 def test_members_are_asked_for_with_arrays_that_fit(cohort):
     with pytest.raises(InputError, match=r"inside: expected a boolean mask of shape \(200,\), got int64"):
         pick_members(**cohort | {"inside": cohort["inside"].astype(int)})
