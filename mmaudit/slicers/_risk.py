@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import dataclass
 
 import numpy as np
+from scipy.linalg import solve
 from sklearn.base import BaseEstimator, TransformerMixin
-from sklearn.cross_decomposition import PLSRegression
-from sklearn.dummy import DummyRegressor
 from sklearn.kernel_approximation import Nystroem
-from sklearn.linear_model import Ridge
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
@@ -23,6 +22,7 @@ MODELS = ("linear", "local")
 LABELS = (0, 1, None)
 LEAST_ERRORS = 4  # and as many right answers, within a label; fewer say nothing of where errors lie
 N_LANDMARKS = 200
+RIDGE = 1.0  # penalty of the squared coefficients
 WIDTH = 0.5  # of the kernel, exp(-WIDTH x squared distance / n_dimensions), for columns of variance 1
 
 
@@ -52,8 +52,9 @@ class RiskSlicer(TransformerMixin, BaseEstimator):
     ----------
     labels_ : list of {0, 1, None}
         The label within which each slice was found; None: both, the labels' own error rates taken off.
-    models_ : list of fitted scikit-learn regressors
-        One a slice.
+    models_ : list of objects with a method predict
+        One a slice: what `PLSRegression(1, scale=False)` or `Ridge(1.0)` of scikit-learn would be, fitted to
+        the reduced X.
     references_ : list of ndarray, float64
         Out-of-fold risks of the samples of the label, sorted: membership is the rank of a risk among them.
 
@@ -61,8 +62,9 @@ class RiskSlicer(TransformerMixin, BaseEstimator):
     -----
     `fit_transform` returns out-of-fold membership, as scikit-learn's `TargetEncoder` does, and so differs from
     `fit(...).transform(...)`: each sample is judged by a model that saw none of its patient's samples, and the error
-    rate of such members is an honest one. Time grows with n_samples x n_dimensions² ("linear") or n_samples x 200²
-    ("local"), times n_folds.
+    rate of such members is an honest one. Both models are fitted from sums of squares and products, which are made
+    once for each fold and label and added up for each fit: time grows with n_samples x n_dimensions² ("linear") or
+    n_samples x 200² ("local"), whatever n_folds is.
 
     References
     ----------
@@ -173,37 +175,27 @@ class RiskSlicer(TransformerMixin, BaseEstimator):
         # Patients are dealt into folds by a draw, not by the order of their ids, which may follow site or time.
         fold_of = rng.permutation(int(scorer.patient.max()) + 1) % self.n_folds
         fold = fold_of[scorer.patient]
+        origin = Z.mean(axis=0, dtype=float)  # near it, squares lose nothing to rounding
+        sums = [
+            [_Sums.of(Z[rows] - origin, scorer.error[rows]) for rows in _where(fold, scorer.y, self.n_folds, v)]
+            for v in (0, 1)
+        ]
         held_out = []
         for label in LABELS:
+            parts = sums if label is None else [sums[label]]
             rows = np.flatnonzero(scorer.in_label(label))
-            error, y = scorer.error[rows].astype(float), scorer.y[rows]
-            if min(error.sum(), len(error) - error.sum()) < LEAST_ERRORS:
+            n_wrong = int(scorer.error[rows].sum())
+            if min(n_wrong, len(rows) - n_wrong) < LEAST_ERRORS:
                 continue
             risk = np.zeros(len(Z))
             for k in np.unique(fold):
-                train = fold[rows] != k
-                model = self._fit_model(Z[rows[train]], error[train], y[train])
+                model = _fit_model([_added(part[:k] + part[k + 1 :]) for part in parts], origin, self.model)
                 risk[fold == k] = _predict(model, Z[fold == k])
             self.labels_.append(label)
-            self.models_.append(self._fit_model(Z[rows], error, y))
+            self.models_.append(_fit_model([_added(part) for part in parts], origin, self.model))
             self.references_.append(np.sort(risk[rows]))
             held_out.append(_rank(risk, self.references_[-1], self.share))
         return np.stack(held_out, axis=1) if held_out else np.zeros((len(X), 0), dtype=np.float32)
-
-    def _fit_model(self, Z, error, y):
-        """Return a fitted model of how much likelier an error is than is usual for the label.
-
-        The rate of each label is taken off here, from these samples alone: patients with many errors leave fewer to
-        the others, and a model that kept the rate of those others would call just these patients the safe ones.
-        """
-        error = error.copy()
-        for value in np.unique(y):
-            error[y == value] -= error[y == value].mean()
-        centred = Z - Z.mean(axis=0) if len(Z) else Z
-        least = 1e-10 * np.linalg.norm(centred) * np.linalg.norm(error)
-        if np.abs(centred.T @ error).max() <= least:  # nothing goes with errors, and no direction can be fitted
-            return DummyRegressor(strategy="constant", constant=0.0).fit(np.zeros((1, Z.shape[1])), [0.0])
-        return (PLSRegression(1, scale=False) if self.model == "linear" else Ridge(alpha=1.0)).fit(Z, error)
 
     def _fit_reduction(self, X, rng) -> None:
         """Fit what is applied to X before the regression; it sees no errors, so all samples may take part in it."""
@@ -225,6 +217,66 @@ class RiskSlicer(TransformerMixin, BaseEstimator):
         tags = super().__sklearn_tags__()
         tags.transformer_tags.preserves_dtype = []  # membership is float32 whatever X is
         return tags
+
+
+@dataclass(frozen=True)
+class _Sums:
+    """What a linear model of errors needs of some samples of one label, (n_columns,) or (n_columns, n_columns)."""
+
+    n: float
+    wrong: float
+    total: np.ndarray
+    of_wrong: np.ndarray  # sum over the errors
+    products: np.ndarray
+
+    @classmethod
+    def of(cls, Z: np.ndarray, error: np.ndarray) -> _Sums:
+        error = error.astype(float)
+        return cls(len(Z), float(error.sum()), Z.sum(axis=0), Z.T @ error, Z.T @ Z)
+
+
+def _where(fold: np.ndarray, y: np.ndarray, n_folds: int, label: int) -> list[np.ndarray]:
+    """Return the samples of a label in each fold."""
+    return [np.flatnonzero((fold == k) & (y == label)) for k in range(n_folds)]
+
+
+def _added(parts: list[_Sums]) -> _Sums:
+    columns = zip(*(vars(part).values() for part in parts), strict=True)
+    return _Sums(*(sum(values[1:], start=values[0]) for values in columns))
+
+
+@dataclass(frozen=True)
+class _Linear:
+    """A linear model: 0 at `centre`, and so much more along each column."""
+
+    coefficients: np.ndarray
+    centre: np.ndarray
+
+    def predict(self, Z: np.ndarray) -> np.ndarray:
+        """Return the risk of each row, shape (n_samples,)."""
+        return Z @ self.coefficients - self.centre @ self.coefficients
+
+
+def _fit_model(by_label: list[_Sums], origin: np.ndarray, kind: str) -> _Linear:
+    """Return a model of how much likelier an error is than is usual for the label, fitted to sums about `origin`.
+
+    The rate of each label is taken off here, from these samples alone: patients with many errors leave fewer to
+    the others, and a model that kept the rate of those others would call just these patients the safe ones.
+    """
+    every = _added(by_label)
+    n = max(every.n, 1)
+    mean = every.total / n
+    centre, scatter = origin + mean, every.products - n * np.outer(mean, mean)
+    # Errors less the rate of their label have the mean 0 within each label, and so in all.
+    with_error = sum((s.of_wrong - s.wrong / max(s.n, 1) * s.total for s in by_label), start=np.zeros(len(centre)))
+    spread = sum(s.wrong - s.wrong**2 / max(s.n, 1) for s in by_label)
+    least = 1e-10 * np.sqrt(np.trace(every.products) * max(spread, 0.0))
+    if np.abs(with_error).max() <= least:  # nothing goes with errors, and no direction can be fitted
+        return _Linear(np.zeros(len(centre)), centre)
+    if kind == "linear":
+        direction = with_error / np.linalg.norm(with_error)
+        return _Linear(direction * (direction @ with_error) / (direction @ scatter @ direction), centre)
+    return _Linear(solve(scatter + RIDGE * np.eye(len(centre)), with_error, assume_a="pos"), centre)
 
 
 def _predict(model, Z) -> np.ndarray:
