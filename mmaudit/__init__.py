@@ -21,10 +21,10 @@ _NAMES = {
     "load_result": "mmaudit.result",
     "test_hypothesis": "mmaudit._hypothesis",
 }
-_MODULES = ("classifiers", "confirm", "datasets", "encoders", "explain", "failures", "slicers", "widgets")
+_MODULES = ("classifiers", "confirm", "datasets", "encoders", "explain", "failures", "shards", "slicers", "widgets")
 
 if TYPE_CHECKING:
-    from mmaudit import classifiers, confirm, datasets, encoders, explain, failures, slicers, widgets
+    from mmaudit import classifiers, confirm, datasets, encoders, explain, failures, shards, slicers, widgets
     from mmaudit._audit import audit
     from mmaudit._errors import AuditWarning, InputError, MissingExtraError
     from mmaudit._hypothesis import test_hypothesis
@@ -48,6 +48,7 @@ __all__ = [
     "explain",
     "failures",
     "load_result",
+    "shards",
     "slicers",
     "test_hypothesis",
     "widgets",

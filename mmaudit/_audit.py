@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,9 +16,12 @@ import pandas as pd
 from sklearn.base import clone
 from sklearn.utils import check_random_state
 from threadpoolctl import threadpool_limits
-from tqdm import tqdm
 
+from mmaudit import __version__
+from mmaudit._checkpoints import Checkpoints
+from mmaudit._engine import map_pieces
 from mmaudit._errors import AuditWarning, InputError, check_keywords, nearest
+from mmaudit._meter import Meter
 from mmaudit.confirm import confirm, detectable_gaps, slice_metrics
 from mmaudit.data import MODALITIES, NO_PATIENT_ID, AuditData, Target
 from mmaudit.encoders import ClassifierEncoder, Features, ImageTable, encode
@@ -34,6 +37,7 @@ logger = logging.getLogger(__name__)
 
 MAX_SLICES = 15
 MIN_PATIENTS_IN_ALL = 20
+MANY_SAMPLES = 5_000  # of discovery, from which a refit is worth another process
 ERROR_TYPES = {0: "false_positive", 1: "false_negative", None: "mixed"}
 
 
@@ -52,6 +56,8 @@ def audit(
     n_permutations: int = 4999,
     random_state: int | np.random.RandomState | None = 0,
     n_jobs: int | None = None,
+    checkpoints: str | Path | None = None,
+    resume: bool = False,
     progress: bool = False,
 ) -> AuditResult:
     """Return the slices where a classifier fails, discovered on some patients and confirmed on others.
@@ -93,7 +99,13 @@ def audit(
     random_state : int, RandomState or None
         Seed; the same seed gives the same result. None: another each time.
     n_jobs : int or None
-        Threads for decoding images. None: all cores.
+        Workers for large data, and threads for decoding images. None: those of `joblib.parallel_config`, without it
+        all cores.
+    checkpoints : path or None
+        Folder in which what is finished is kept until the end, so that an interrupted audit can go on: blocks of
+        rows, refits, and stages. It holds no text of a report, but derived numbers of each sample. None: nowhere.
+    resume : bool
+        Whether to go on from what `checkpoints` holds of these data and settings. Without, it is begun anew.
     progress : bool
         Show progress bars on standard error.
 
@@ -105,13 +117,19 @@ def audit(
     ------
     InputError
         Data without predictions, with fewer than 20 patients, without a modality asked for, or without patients of
-        both labels in both parts; a value out of range.
+        both labels in both parts; a value out of range; checkpoints of other data or settings.
     ImageReadError
         An image outside `image_root`, or more than 5 % of the images unreadable.
+    LostWorkerError
+        A worker process that was lost again and again.
 
     Notes
     -----
     What is found is associated with errors on this data set. It is not a cause, and another data set may differ.
+
+    Images, reports, large embeddings and refits are worked on by processes of this machine where there are many, or by
+    the engine that `joblib.parallel_config(backend="dask")` around the call names, "ray" likewise. Reports and
+    embeddings of shards (`AuditData.from_shards`) are read by the workers. The result is the same.
 
     Image embeddings also bear witness in the triage of errors, where no report does. Embeddings that the audited
     classifier itself made know no better than it: give them as `ClassifierEncoder`, which is not heard, or do not rely
@@ -136,7 +154,19 @@ def audit(
     data = data.with_embeddings(embeddings) if embeddings else data
     by_image = (encoders or {}).get("image")
     joint = by_image if by_image is not None and "report" in by_image.modalities else None
-    return run(data, settings, random_state, encoders=names, joint=joint, progress=progress)
+    kept = _checkpoints(checkpoints, resume, data, settings, names, random_state)
+    meter = Meter()
+    with meter.watching() if kept is not None else nullcontext():
+        return run(
+            data,
+            settings,
+            random_state,
+            encoders=names,
+            joint=joint,
+            checkpoints=kept,
+            meter=meter,
+            progress=progress,
+        )
 
 
 @dataclass(frozen=True)
@@ -178,6 +208,8 @@ def run(
     counted_beside: np.ndarray | None = None,
     on_stage: Callable[[str], None] | None = None,
     warn: bool = True,
+    checkpoints: Checkpoints | None = None,
+    meter: Meter | None = None,
     progress: bool = False,
 ) -> AuditResult:
     """Return the audit; `images`, where they were described before, are not read again. `encoders` are their names.
@@ -187,10 +219,10 @@ def run(
     `on_stage` is called with the name of each stage when it is done; what it raises ends the audit.
     Without `warn`, what is to be warned about is in the result alone.
     """
-    seconds = _Seconds(on_stage)
+    stages = _Stages(meter or Meter(), on_stage, checkpoints, warn)
     seeds = check_random_state(random_state).randint(np.iinfo(np.int32).max, size=6)
     targets = data.targets(how.threshold)
-    with _settled() as caught:
+    with stages.settled():
         # Errors are shared out evenly. Which images, words and metadata go with them plays no part in the split, so
         # without a real failure the two parts say nothing about each other.
         wrong = np.any([target.error for target in targets], axis=0)
@@ -204,37 +236,41 @@ def run(
             images=images,
             random_state=seeds[1],
             n_jobs=how.n_jobs,
+            checkpoints=checkpoints,
             progress=progress,
         )
-        seconds.mark("encode")
+        stages.mark("encode")
         proposed = (propose or _discover)(
-            data, how, features, targets, discovery, min_count, seeds[2:4], seconds, progress
+            data, how, features, targets, discovery, min_count, seeds[2:4], stages, progress
         )
-    messages = _messages(caught, warn)
-    if not data.has_patient_id:  # said aloud when the data were made
-        messages.insert(0, NO_PATIENT_ID)
-
     slices, membership = proposed.slices, proposed.membership
     held_out = ~discovery
     comparisons = [(found.target, found.label) for found in slices]
-    numbers = confirm(
-        membership[held_out] >= 0.5,
-        comparisons,
-        [target.take(held_out) for target in targets],
-        data.patient_id[held_out],
-        metric=how.metric,
-        alpha=how.alpha,
-        n_permutations=how.n_permutations,
-        counted_beside=counted_beside,
-        random_state=seeds[4],
-    )
+
+    def confirmed() -> dict[str, Any]:
+        numbers = confirm(
+            membership[held_out] >= 0.5,
+            comparisons,
+            [target.take(held_out) for target in targets],
+            data.patient_id[held_out],
+            metric=how.metric,
+            alpha=how.alpha,
+            n_permutations=how.n_permutations,
+            counted_beside=counted_beside,
+            random_state=seeds[4],
+        )
+        return {"numbers": numbers}
+
+    with stages.settled():
+        numbers = stages.kept("confirm", confirmed)["numbers"]
     numbers["stability"] = proposed.stability
-    seconds.mark("confirm")
+    stages.mark("confirm")
     explanations: list[dict] = []
     verdicts: list[pd.DataFrame] = []
     if how.explain:
         is_own = (encoders or {}).get("image", "").startswith(ClassifierEncoder.__name__)
-        with _settled() as caught:
+
+        def explained() -> dict[str, Any]:
             explanations, verdicts = explain_slices(
                 data,
                 slices,
@@ -252,16 +288,27 @@ def run(
                 witnesses=() if is_own else ("image",),
                 random_state=seeds[5],
             )
-        messages += [text for text in _messages(caught, warn) if text not in messages]
-    seconds.mark("explain")
+            frames = {f"verdicts {k}": frame.reset_index(drop=True) for k, frame in enumerate(verdicts)}
+            return {"explanations": explanations, "attrs": [frame.attrs for frame in verdicts], **frames}
+
+        with stages.settled():
+            found = stages.kept("explain", explained)
+        explanations = found["explanations"]
+        for k, attrs in enumerate(found["attrs"]):
+            verdicts.append(found[f"verdicts {k}"].set_axis(data.sample_id.rename("sample_id")))
+            verdicts[k].attrs = attrs
+    stages.mark("explain")
+    messages = stages.messages
+    if not data.has_patient_id:  # said aloud when the data were made
+        messages.insert(0, NO_PATIENT_ID)
     candidates, traits = _describe(data, targets, proposed, features, discovery, numbers, explanations, how.metric)
     if how.metric.name == "error_rate":
         detectable = _detectable(data.patient_id, held_out, targets, len(comparisons), how.alpha)
     else:
         detectable = pd.DataFrame([], columns=list(DETECTABLE_COLUMNS))
-    seconds.mark("describe")
+    stages.mark("describe")
     ids = data.sample_id.rename("sample_id")
-    logger.info("audit took %s", seconds.by_stage)
+    logger.info("audit took %s", stages.meter.seconds)
 
     def repeat(other: AuditData, seed: int) -> AuditResult:
         """Audit other predictions of the same cases, without refits."""
@@ -302,7 +349,8 @@ def run(
             "n_permutations": how.n_permutations,
             "random_state": int(random_state) if isinstance(random_state, (int, np.integer)) else None,
             "n_tried_in_discovery": proposed.n_tried,
-            "seconds": seconds.by_stage,
+            "seconds": stages.meter.seconds,
+            "peak_bytes": stages.meter.peak_bytes,
         },
         warnings=messages,
         thumbnails=None if images is None else images.thumbnails,
@@ -312,7 +360,7 @@ def run(
     )
 
 
-def _discover(data, how, features, targets, discovery, min_count, seeds, seconds, progress) -> Proposed:
+def _discover(data, how, features, targets, discovery, min_count, seeds, stages, progress) -> Proposed:
     """Return the candidates that a search on the discovery samples finds."""
     portfolio = Portfolio(
         how.n_slices,
@@ -323,11 +371,33 @@ def _discover(data, how, features, targets, discovery, min_count, seeds, seconds
     )
     seen, patient = features.take(discovery), data.patient_id[discovery]
     seen_targets = [target.take(discovery) for target in targets]
-    portfolio.fit(seen, seen_targets, groups=patient)
-    seconds.mark("discover")
-    stability = _stability(portfolio, seen, seen_targets, patient, how.n_refits, seeds[1], progress)
-    seconds.mark("stability")
-    return Proposed(portfolio.slices_, portfolio.membership(features, targets), stability, portfolio.n_tried_)
+
+    def searched() -> dict[str, Any]:
+        search = clone(portfolio).fit(seen, seen_targets, groups=patient)
+        return {
+            "slices": [found.to_dict() for found in search.slices_],
+            "membership": search.membership(features, targets),
+            "n_tried": search.n_tried_,
+        }
+
+    found = stages.kept("discover", searched)
+    slices = [Slice.from_dict(d) for d in found["slices"]]
+    stages.mark("discover")
+    stability = _stability(
+        portfolio,
+        slices,
+        found["membership"][discovery] >= 0.5,
+        seen,
+        seen_targets,
+        patient,
+        how.n_refits,
+        seeds[1],
+        how.n_jobs,
+        stages.checkpoints,
+        progress,
+    )
+    stages.mark("stability")
+    return Proposed(slices, found["membership"], stability, int(found["n_tried"]))
 
 
 def check_arguments(
@@ -463,12 +533,16 @@ def _min_patients(data: AuditData, discovery: np.ndarray) -> int:
 
 
 def _stability(
-    portfolio,
+    portfolio: Portfolio,
+    slices: Sequence[Slice],
+    inside: np.ndarray,
     features: Features,
     targets: Sequence[Target],
     patient: np.ndarray,
     n_refits: int,
     seed: int,
+    n_jobs: int | None,
+    checkpoints: Checkpoints | None,
     progress: bool,
 ) -> np.ndarray:
     """Return, for each candidate, the share of refits that find a slice with a Jaccard index of 0.5 or more with it.
@@ -476,31 +550,53 @@ def _stability(
     The slice found again is about the same target. The index is taken over the samples that the candidate is compared
     with: a refit that finds the same group over both labels, where the candidate is of one, has found it again.
     """
-    n_slices = len(portfolio.slices_)
-    if n_refits == 0 or n_slices == 0:
-        return np.full(n_slices, np.nan)
+    if n_refits == 0 or not slices:
+        return np.full(len(slices), np.nan)
     rng = check_random_state(seed)
-    original = (portfolio.membership(features, targets) >= 0.5).astype(np.float32)
-    compared = np.stack([_compared(targets[s.target], s.label) for s in portfolio.slices_], axis=1)
-    of_target = np.array([s.target for s in portfolio.slices_])
-    patients = pd.unique(patient)
-    found = np.zeros(n_slices)
-    for _ in tqdm(range(n_refits), desc="testing stability", unit="refit", disable=not progress, leave=False):
-        kept = rng.permutation(patients)[: max(2, round(len(patients) * 2 / 3))]
-        rows = np.isin(patient, kept)
-        refit_seed = int(rng.randint(np.iinfo(np.int32).max))
-        there = [t for t, target in enumerate(targets) if {0, 1} <= set(target.y_true[rows].tolist())]
-        if not there:
-            continue
-        refit = clone(portfolio).set_params(random_state=refit_seed)
-        refit.fit(features.take(rows), [targets[t].take(rows) for t in there], groups=patient[rows])
-        again = (refit.membership(features, [targets[t] for t in there]) >= 0.5).astype(np.float32)
-        same_target = of_target[:, None] == np.array([there[s.target] for s in refit.slices_])
-        both = original.T @ again
-        either = original.sum(axis=0)[:, None] + compared.T.astype(np.float32) @ again - both
-        if both.size:
-            found += (same_target * both / np.maximum(either, 1)).max(axis=1) >= 0.5
-    return found / n_refits
+    codes, patients = pd.factorize(patient)
+    refits = []
+    for _ in range(n_refits):
+        kept = rng.permutation(len(patients))[: max(2, round(len(patients) * 2 / 3))]
+        refits.append((kept.astype(np.int32), int(rng.randint(np.iinfo(np.int32).max))))
+    work = map_pieces(
+        _found_again,
+        refits,
+        portfolio,
+        features,
+        list(targets),
+        patient,
+        codes,
+        inside,
+        [(found.target, found.label) for found in slices],
+        n_jobs=n_jobs,
+        large=len(patient) >= MANY_SAMPLES,
+        kept=None if checkpoints is None else checkpoints.stage("refits"),
+        description="testing stability",
+        unit="refit",
+        progress=progress,
+    )
+    return np.sum([part["found"] for part in work], axis=0) / n_refits
+
+
+def _found_again(refit: tuple[np.ndarray, int], portfolio, features, targets, patient, codes, inside, about) -> dict:
+    """Return which candidates a search on some patients finds again."""
+    patients, seed = refit
+    chosen = np.zeros(codes.max() + 1, dtype=bool)
+    chosen[patients] = True
+    rows = chosen[codes]
+    there = [t for t, target in enumerate(targets) if {0, 1} <= set(target.y_true[rows].tolist())]
+    if not there:
+        return {"found": np.zeros(len(about), dtype=bool)}
+    search = clone(portfolio).set_params(random_state=seed)
+    search.fit(features.take(rows), [targets[t].take(rows) for t in there], groups=patient[rows])
+    again = (search.membership(features, [targets[t] for t in there]) >= 0.5).astype(np.float32)
+    compared = np.stack([_compared(targets[of], label) for of, label in about]).astype(np.float32)
+    both = inside.T.astype(np.float32) @ again
+    either = inside.sum(axis=0, dtype=np.float32)[:, None] + compared @ again - both
+    same_target = np.array([of for of, _ in about])[:, None] == np.array([there[s.target] for s in search.slices_])
+    if not both.size:
+        return {"found": np.zeros(len(about), dtype=bool)}
+    return {"found": (same_target * both / np.maximum(either, 1)).max(axis=1) >= 0.5}
 
 
 def _compared(target: Target, label: int | None) -> np.ndarray:
@@ -613,9 +709,9 @@ def _plain_threshold(threshold, names: Sequence[str]) -> float | dict[str, float
 
 
 def _quarantine(data: AuditData, images: ImageTable | None) -> pd.DataFrame:
-    rows = []
+    rows: list[dict[str, Any]] = data.quarantine.to_dict("records")
     if images is not None:
-        rows = [
+        rows += [
             {"sample_id": sample, "reason": failure.reason}
             for sample, failure in zip(data.sample_id, images.errors, strict=True)
             if failure is not None
@@ -665,48 +761,82 @@ def _errors_of(target: Target) -> dict:
     }
 
 
-_one_at_a_time = threading.RLock()
+def _checkpoints(folder, resume: bool, data: AuditData, how: Settings, encoders, random_state) -> Checkpoints | None:
+    """Return where finished work is kept, or None; what it depends on is written there."""
+    if folder is None:
+        if resume:
+            raise InputError("resume", "checkpoints beside it", "resume alone", "Name the folder: checkpoints=....")
+        return None
+    if not isinstance(random_state, (int, np.integer)):
+        raise InputError(
+            "random_state", "a whole number, beside checkpoints", f"{random_state!r}", "Another seed is another audit."
+        )
+    settings = {
+        **{name: value for name, value in vars(how).items() if name not in ("n_jobs", "metric", "threshold")},
+        "metric": how.metric.name,
+        "threshold": _plain_threshold(how.threshold, data.label_names),
+        "encoders": dict(encoders),
+        "random_state": int(random_state),
+    }
+    return Checkpoints(folder, {"version": __version__, "data": data.digest(), **settings}, resume=resume)
 
 
-@contextmanager
-def _settled() -> Iterator[list[warnings.WarningMessage]]:
-    """Gather warnings, and let linear algebra use one thread.
+class _Stages:
+    """What the stages of an audit share: their seconds, their warnings, and their results where these are kept."""
 
-    On several, sums are rounded in another order, and the same seed would not give the same slices on every machine.
-    Fits are small; handing work from thread to thread costs more than it gains. Both settings are the whole process's,
-    so an audit waits for one in another thread, such as that of a widget.
-    """
-    with _one_at_a_time, warnings.catch_warnings(record=True) as caught, threadpool_limits(1):
-        warnings.simplefilter("always", AuditWarning)
-        yield caught
-
-
-def _messages(caught: list[warnings.WarningMessage], warn: bool) -> list[str]:
-    """Return the warnings of the audit as text, each once; and if wanted, give all that were caught to the caller."""
-    messages: list[str] = []
-    for warning in caught:
-        text = str(warning.message)
-        if issubclass(warning.category, AuditWarning):
-            if text in messages:
-                continue
-            messages.append(text)
-            if warn:
-                warnings.warn(text, AuditWarning, stacklevel=5)
-        elif warn:
-            warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
-    return messages
-
-
-class _Seconds:
-    """Seconds by stage; `on_stage` hears of each that is done."""
-
-    def __init__(self, on_stage: Callable[[str], None] | None = None) -> None:
-        self.by_stage: dict[str, float] = {}
-        self._last, self._on_stage = time.perf_counter(), on_stage
+    def __init__(
+        self, meter: Meter, on_stage: Callable[[str], None] | None, checkpoints: Checkpoints | None, warn: bool
+    ) -> None:
+        self.meter, self.checkpoints = meter, checkpoints
+        self.messages: list[str] = []
+        self._on_stage, self._warn = on_stage, warn
 
     def mark(self, stage: str) -> None:
-        now = time.perf_counter()
-        self.by_stage[stage] = round(now - self._last, 3)
-        self._last = now
+        """Say that a stage is done."""
+        self.meter.mark(stage)
         if self._on_stage is not None:
             self._on_stage(stage)
+
+    def kept(self, stage: str, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """Return what `work` gives, or what it gave before; what it warned of is said again."""
+        at = None if self.checkpoints is None else self.checkpoints.stage(stage)
+        found = None if at is None else at.get(0)
+        if found is None:
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always", AuditWarning)
+                found = work()
+            told = [str(w.message) for w in caught if issubclass(w.category, AuditWarning)]
+            if at is not None:
+                at.put(0, {**found, "warnings": told})
+        else:
+            caught, told = [], found.pop("warnings")
+        for warning in caught:
+            if not issubclass(warning.category, AuditWarning):
+                warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
+        for text in told:
+            warnings.warn(text, AuditWarning, stacklevel=2)
+        return found
+
+    @contextmanager
+    def settled(self) -> Iterator[None]:
+        """Gather warnings, and let linear algebra use one thread.
+
+        On several, sums are rounded in another order, and the same seed would not give the same slices on every
+        machine. Handing work from thread to thread costs small fits more than they gain. Both settings are the whole
+        process's, so an audit waits for one in another thread, such as that of a widget.
+        """
+        with _one_at_a_time, warnings.catch_warnings(record=True) as caught, threadpool_limits(1):
+            warnings.simplefilter("always", AuditWarning)
+            yield
+        for warning in caught:
+            text = str(warning.message)
+            if issubclass(warning.category, AuditWarning):
+                if text not in self.messages:
+                    self.messages.append(text)
+                    if self._warn:
+                        warnings.warn(text, AuditWarning, stacklevel=6)
+            elif self._warn:
+                warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
+
+
+_one_at_a_time = threading.RLock()

@@ -44,8 +44,17 @@ class ImageReadError(InputError):
         super().__init__(argument, expected, got, action)
         self.reason = reason
 
+    def parts(self) -> tuple[str, str, str]:
+        """Return message, argument and reason, from which `told` makes the error again."""
+        return str(self), self.argument, self.reason
+
+    @classmethod
+    def told(cls, message: str, argument: str, reason: str) -> ImageReadError:
+        """Return the error that has these `parts`."""
+        return _rebuild(cls, message, argument, reason)  # type: ignore[return-value]
+
     def __reduce__(self):
-        return _rebuild, (type(self), str(self), self.argument, self.reason)
+        return _rebuild, (type(self), *self.parts())
 
 
 def _rebuild(kind: type[InputError], message: str, argument: str, reason: str | None = None) -> InputError:

@@ -62,8 +62,8 @@ def read_csv(path: Path, **options: Any) -> pd.DataFrame:
         raise DamagedTableError(type(error).__name__) from None
 
 
-def read_parquet(path: Path, *, columns: Sequence[str] | None = None) -> pd.DataFrame:
-    """Return what `pandas.read_parquet` does of a file, of all columns or of some.
+def read_parquet(path: Path | BinaryIO, *, columns: Sequence[str] | None = None) -> pd.DataFrame:
+    """Return what `pandas.read_parquet` does of a file or a stream that can be sought in, of all columns or of some.
 
     Raises
     ------
@@ -89,8 +89,9 @@ def read_parquet(path: Path, *, columns: Sequence[str] | None = None) -> pd.Data
         raise DamagedTableError(type(error).__name__) from None
 
 
-def _most(path: Path, times: int) -> int:
-    return max(ANY_BYTES, times * path.stat().st_size)
+def _most(path: Path | BinaryIO, times: int) -> int:
+    size = path.stat().st_size if isinstance(path, Path) else path.seek(0, io.SEEK_END)
+    return max(ANY_BYTES, times * size)
 
 
 class _Bounded(io.RawIOBase):

@@ -34,12 +34,13 @@ from tqdm import tqdm
 
 from mmaudit import __version__, classifiers, datasets, failures
 from mmaudit._errors import AuditWarning, InputError, MissingExtraError, nearest
+from mmaudit._files import replacing
 from mmaudit._tables import read_parquet
 from mmaudit.classifiers._torch import need_torch
 from mmaudit.confirm import confirm
 from mmaudit.data import MODALITIES, AuditData, Target
 from mmaudit.encoders import Features, ImageTable, describe_images, encode
-from mmaudit.result import _replacing, _write_text
+from mmaudit.result import _write_text
 from mmaudit.selection import select
 from mmaudit.slicers import MixtureSlicer, Portfolio
 
@@ -1071,7 +1072,7 @@ def run(
     _write_parquet(frame, out / "benchmark.parquet")
     summary = summarise(frame)
     _write_text(out / "table.md", to_markdown(summary))
-    with _replacing(out / "benchmark.png") as partial:
+    with replacing(out / "benchmark.png") as partial:
         plot(summary).savefig(partial, format="png", dpi=150)
     return frame
 
@@ -1420,5 +1421,5 @@ def _kept_predictions(path: Path, test: AuditData) -> AuditData | None:
 
 def _write_parquet(frame: pd.DataFrame, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    with _replacing(path) as partial:
+    with replacing(path) as partial:
         frame.to_parquet(partial, index=False)

@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -37,7 +38,9 @@ __all__ = ["main"]
 DONE, BAD_INPUT, INTERRUPTED, TERMINATED = 0, 2, 130, 143
 DEMO_FOLDER = "demo-audit"
 ENCODERS_FOLDER = "encoder-benchmark"
-BENCHMARK_ENCODERS = "benchmark encoders"  # two words that choose one command
+SCALE_FOLDER = "scale-benchmark"
+BENCHMARK_ENCODERS, BENCHMARK_SCALE = "benchmark encoders", "benchmark scale"  # two words that choose one command
+DASK_PATIENCE_S = 20  # that a scheduler is waited for
 DEMO_IMAGE_PX = 112  # its report shows films smaller than that, and smaller films are drawn sooner
 
 # What a Python argument is called on the command line, so that a message names what was typed.
@@ -78,6 +81,12 @@ OPTIONS = {
     "repeats": "--repeats",
     "images": "--images",
     "epochs": "--epochs",
+    "sizes": "--sizes",
+    "engines": "--engines",
+    "encoding_size": "--encoding-size",
+    "shards": "TABLE",
+    "resume": "--resume",
+    "dask": "--dask",
 }
 
 EXIT_CODES = """\
@@ -106,8 +115,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")  # a description may hold a letter that the terminal does not have
-    if own[:2] == BENCHMARK_ENCODERS.split():
-        own[:2] = [BENCHMARK_ENCODERS]
+    if " ".join(own[:2]) in (BENCHMARK_ENCODERS, BENCHMARK_SCALE):
+        own[:2] = [" ".join(own[:2])]
     parser = _parser(own)
     args = parser.parse_args(own)
     if extra and args.command != "lab":
@@ -149,20 +158,63 @@ def _audit(args: argparse.Namespace) -> int:
         )
         if spec is not None
     }
-    table = _table(args)
-    result = mma.audit(
-        _cases(args, table, _listed(args.metadata)),
-        modalities=modalities,
-        n_slices=args.n_slices,
-        alpha=args.alpha,
-        threshold=args.threshold,
-        metric=metric.name,
-        random_state=args.random_state,
-        encoders=encoders or None,
-        progress=not args.quiet,
-    )
+    sharded = "://" in args.table or Path(args.table).is_dir()
+    if args.resume and not sharded:
+        raise InputError("resume", "a folder of shards as TABLE", "one table", "Audit it anew: nothing of it is kept.")
+    # Beside the results, which appear all at once.
+    checkpoints = out.with_name(f"{out.name}.checkpoints") if sharded else None
+    if checkpoints is not None:
+        _check_writable(checkpoints.parent)
+    with _engine(args):
+        begun = time.perf_counter()
+        data = _sharded_cases(args) if sharded else _cases(args, _table(args), _listed(args.metadata))
+        read_s = time.perf_counter() - begun
+        result = mma.audit(
+            data,
+            modalities=modalities,
+            n_slices=args.n_slices,
+            alpha=args.alpha,
+            threshold=args.threshold,
+            metric=metric.name,
+            random_state=args.random_state,
+            encoders=encoders or None,
+            n_jobs=args.jobs,
+            checkpoints=checkpoints,
+            resume=args.resume,
+            progress=not args.quiet,
+        )
     _write(result, out, overwrite=args.overwrite)
+    if checkpoints is not None:
+        print(f"\n{_stage_table(read_s, result.settings['seconds'], result.settings['peak_bytes'])}")
+        from mmaudit._checkpoints import remove_checkpoints
+
+        remove_checkpoints(checkpoints)
     return DONE
+
+
+@contextlib.contextmanager
+def _engine(args: argparse.Namespace) -> Iterator[None]:
+    """Work on the dask cluster that --dask names, or on this machine."""
+    if args.dask is None:
+        yield
+        return
+    try:
+        from distributed import Client
+    except ImportError:
+        raise MissingExtraError("mmaudit audit --dask", "distributed", "scale") from None
+    import joblib
+
+    try:
+        client = Client(args.dask, timeout=DASK_PATIENCE_S)
+    except (OSError, ValueError, TypeError) as error:  # a time-out is an OSError
+        raise InputError(
+            "dask",
+            "the address of a dask scheduler, such as tcp://host:8786",
+            f"{args.dask!r}, where none answers ({type(error).__name__})",
+            "Start one with 'dask scheduler', and workers with 'dask worker ADDRESS'.",
+        ) from None
+    with client, joblib.parallel_config("dask"):
+        yield
 
 
 def _apply_rules(args: argparse.Namespace) -> int:
@@ -174,7 +226,8 @@ def _apply_rules(args: argparse.Namespace) -> int:
     if (args.label is None) != (args.proba is None):
         raise InputError("label", "--label and --proba, or neither", "one of them", "Leave it out, or add the other.")
 
-    from mmaudit.result import _no_formula, _replacing
+    from mmaudit._files import replacing
+    from mmaudit.result import _no_formula
     from mmaudit.rules import apply_rules, load_rules, metadata_columns
 
     document = load_rules(args.rules)
@@ -187,7 +240,7 @@ def _apply_rules(args: argparse.Namespace) -> int:
     selected = apply_rules(document, data)
     ids = table.index if args.id is None else table[args.id]
     out.parent.mkdir(parents=True, exist_ok=True)
-    with _replacing(out) as partial:
+    with replacing(out) as partial:
         written = selected.set_axis(map(_no_formula, ids), axis=0).rename(columns=_no_formula)
         written.astype(int).to_csv(partial, index_label="sample_id")
     targets = [] if args.label is None else data.targets(args.threshold)
@@ -334,8 +387,9 @@ def _benchmark_encoders(args: argparse.Namespace) -> int:
         )
     _check_writable(out)
 
+    from mmaudit._files import replacing
     from mmaudit.encoders._throughput import measure_throughput, models_named
-    from mmaudit.result import _for_spreadsheets, _replacing, _write_text
+    from mmaudit.result import _for_spreadsheets, _write_text
 
     measured = measure_throughput(
         models_named(_listed(args.models)) if args.models is not None else None,
@@ -346,12 +400,54 @@ def _benchmark_encoders(args: argparse.Namespace) -> int:
         progress=not args.quiet,
     )
     out.mkdir(parents=True, exist_ok=True)
-    with _replacing(out / "encoders.csv") as partial:
+    with replacing(out / "encoders.csv") as partial:
         _for_spreadsheets(measured.table, measured.table.columns).to_csv(partial, index=False)
     text = measured.to_markdown()
     _write_text(out / "encoders.md", text)
     print(text.rstrip())
     print(f"\nThe numbers are in {out / 'encoders.csv'}; encoders.md beside it says what you see here.")
+    return DONE
+
+
+def _benchmark_scale(args: argparse.Namespace) -> int:
+    out = Path(args.out).expanduser()
+    if out.exists() and not out.is_dir():
+        raise InputError("out", "a folder", f"{args.out!r}, which is a file", "Give another name.")
+    if out.is_dir() and any(out.iterdir()) and not (out / "runs").is_dir():
+        raise InputError(
+            "out",
+            "a new or empty folder, or that of an earlier benchmark of scale",
+            f"{args.out!r}, which holds other files",
+            "Give another name.",
+        )
+    _check_writable(out)
+    try:
+        sizes = [float(text) for text in _listed(args.sizes)]
+    except ValueError:
+        raise InputError("sizes", "numbers such as 1e3,1e4", repr(args.sizes), "Separate with commas.") from None
+
+    from mmaudit._files import replacing
+    from mmaudit.result import _for_spreadsheets, _write_text
+    from mmaudit.scale import measure_scale
+
+    measured = measure_scale(
+        sizes,
+        _listed(args.engines),
+        folder=out,
+        encoding_size=args.encoding_size,
+        repeats=args.repeats,
+        random_state=args.random_state,
+        quick=args.quick,
+        progress=not args.quiet,
+    )
+    with replacing(out / "scale.csv") as partial:
+        _for_spreadsheets(measured.table, measured.table.columns).to_csv(partial, index=False)
+    with replacing(out / "scale.png") as partial:
+        measured.plot().savefig(partial, format="png", dpi=150)
+    text = measured.to_markdown()
+    _write_text(out / "scale.md", text)
+    print(text.rstrip())
+    print(f"\nThe numbers are in {out / 'scale.csv'}; scale.md beside it says what you see here, scale.png shows it.")
     return DONE
 
 
@@ -461,7 +557,30 @@ def _table(args: argparse.Namespace) -> pd.DataFrame:
 
 def _cases(args: argparse.Namespace, table: pd.DataFrame, metadata: Sequence[str]) -> AuditData:
     """Return the cases of a table, in the columns that the options name."""
-    labels, probas = _columns(args.label, table), _columns(args.proba, table)
+    return _from_frame(args, table, metadata=metadata, **_predictions(args, list(table.columns)))
+
+
+def _sharded_cases(args: argparse.Namespace) -> AuditData:
+    """Return the cases of a folder of shards, in the columns that the options name."""
+    from mmaudit.data import AuditData
+    from mmaudit.shards import column_names
+
+    return AuditData.from_shards(
+        args.table,
+        image=args.image,
+        image_root=args.image_root,
+        report=args.report,
+        metadata=_listed(args.metadata),
+        name=_stem(args.table.rstrip("/")),
+        n_jobs=args.jobs,
+        progress=not args.quiet,
+        **_predictions(args, column_names(args.table)),
+    )
+
+
+def _predictions(args: argparse.Namespace, columns: Sequence[str]) -> dict[str, Any]:
+    """Return the roles of labels, probabilities and ids, in columns that the options name."""
+    labels, probas = _columns(args.label, columns), _columns(args.proba, columns)
     if not probas:
         raise InputError("y_proba", "a column, or several", "nothing", "Separate with commas.")
     classes = _listed(args.classes) or None
@@ -472,16 +591,13 @@ def _cases(args: argparse.Namespace, table: pd.DataFrame, metadata: Sequence[str
             f"{len(labels)} of --label and {len(probas)} of --proba",
             "Leave --classes out, or name the column of each class.",
         )
-    return _from_frame(
-        args,
-        table,
-        label=labels,
-        y_proba=probas,
-        label_name=classes,
-        patient_id=args.patient,
-        sample_id=args.id,
-        metadata=metadata,
-    )
+    return {
+        "label": labels,
+        "y_proba": probas,
+        "label_name": classes,
+        "patient_id": args.patient,
+        "sample_id": args.id,
+    }
 
 
 def _unlabelled_cases(args: argparse.Namespace, table: pd.DataFrame, metadata: Sequence[str]) -> AuditData:
@@ -582,6 +698,15 @@ def _become(command: list[str], folder: Path, variables: dict[str, str]) -> int:
 # Words
 
 
+def _stage_table(read_s: float, seconds: dict[str, float], peak_bytes: dict[str, int]) -> str:
+    """Return what each stage took: seconds, and the memory of this process and its workers here."""
+    rows = [("read", read_s, 0), *((stage, s, peak_bytes.get(stage, 0)) for stage, s in seconds.items())]
+    rows.append(("in all", read_s + sum(seconds.values()), max(peak_bytes.values(), default=0)))
+    lines = [f"{'stage':<12}{'seconds':>10}{'peak memory':>14}"]
+    lines += [f"{stage:<12}{s:>10,.1f}{_size(peak) if peak else '':>14}" for stage, s, peak in rows]
+    return "\n".join(lines)
+
+
 def _as_table(found: Sequence[Any]) -> str:
     """Return entries of the cache as lines: name, number, size, what they are."""
     rows = [(entry.name, f"{entry.n_items:,}", _size(entry.n_bytes), entry.description) for entry in found]
@@ -636,9 +761,9 @@ def _listed(text: str | None) -> list[str]:
     return [part.strip() for part in (text or "").split(",") if part.strip()]
 
 
-def _columns(text: str, table: pd.DataFrame) -> list[str]:
+def _columns(text: str, columns: Sequence[str]) -> list[str]:
     """Return the names in `text`, separated by commas; one name, if a column has commas in its own."""
-    return [text] if text in table.columns else _listed(text)
+    return [text] if text in columns else _listed(text)
 
 
 def _stem(path: str) -> str:
@@ -667,7 +792,8 @@ def _as_options(message: str, command: str) -> str:
     """Return a message that begins with an argument's Python name with the name it has on the command line."""
     message = message.replace("allow_download=True", "--allow-download")
     argument, colon, rest = message.partition(":")
-    out = {"lab": "FOLDER", "audit": "--out", "demo": "--out", "apply-rules": "--out"}.get(command, "OUT")
+    by_option = ("audit", "demo", "apply-rules", BENCHMARK_SCALE)
+    out = "FOLDER" if command == "lab" else "--out" if command in by_option else "OUT"
     option = (OPTIONS | {"out": out}).get(argument.partition("[")[0])
     return message if option is None else option + colon + rest
 
@@ -740,7 +866,10 @@ class _Parser(argparse.ArgumentParser):
 
 def _add_reading_options(command: _Parser, *, labelled: bool) -> None:
     """Add what says where the cases are in a table; labels and probabilities must be named if it is `labelled`."""
-    command.add_argument("table", metavar="TABLE", help="a .csv, .csv.gz, .tsv or .parquet file, one row a sample")
+    shards = "; or a folder of .parquet files, with embeddings beside them" if labelled else ""
+    command.add_argument(
+        "table", metavar="TABLE", help=f"a .csv, .csv.gz, .tsv or .parquet file, one row a sample{shards}"
+    )
     command.add_argument(
         "--label",
         required=labelled,
@@ -807,6 +936,12 @@ an encoder SPEC is one of:
   a folder with a model of open_clip or transformers, or the .safetensors file of a classifier of this package
 What a network gives is kept: 'mmaudit cache' shows it. Nothing is fetched without --allow-download.
 
+many cases:
+  mmaudit audit shards --label effusion --proba p_effusion --patient patient_id --report report --out effusion-audit
+  A folder of shards holds tables part-00000.parquet, part-00001.parquet, ... and beside each, where there are
+  embeddings, part-00000.image.npy. It is read by worker processes, a shard at a time. What is finished is kept in
+  effusion-audit.checkpoints until the end: after an interruption, the same command goes on with --resume.
+
 what comes out:
   the findings as sentences, and in the folder --out:
   report.html         everything on one page, works offline
@@ -844,6 +979,9 @@ what comes out:
     audit.add_argument("--out", default="mmaudit-audit", metavar="DIR", help="folder to write (default: mmaudit-audit)")
     audit.add_argument("--quiet", action="store_true", help="no progress bars")
     audit.add_argument("--overwrite", action="store_true", help="replace an earlier audit in --out")
+    audit.add_argument("--jobs", type=int, metavar="N", help="worker processes for many cases (default: all cores)")
+    audit.add_argument("--dask", metavar="ADDRESS", help="work on the cluster of this dask scheduler, tcp://host:8786")
+    audit.add_argument("--resume", action="store_true", help="go on with an audit of shards that was interrupted")
 
     rules = add(
         "apply-rules",
@@ -1077,6 +1215,54 @@ what comes out:
     encoders.add_argument("--images", metavar="DIR", help="a folder of grey JPEG files to use instead of made ones")
     encoders.add_argument("--repeats", type=int, default=3, metavar="N", help="passes of each side (default: 3)")
     encoders.add_argument("--quiet", action="store_true", help="no progress bar")
+
+    scale = add(
+        BENCHMARK_SCALE,
+        _benchmark_scale,
+        "measure what an audit costs from 1,000 samples to 1,000,000",
+        description="""\
+Simulates cohorts of 1,000 to 1,000,000 samples of 512 dimensions, with reports, and audits each on this machine: by
+processes of its own, and on a local dask cluster. Says seconds and peak memory by stage, the cost of a sample, and what
+that comes to for 1e8 samples on a cluster, with its arithmetic. The default takes hours, and 3 GB on the disk. Run
+again on the same OUT, it goes on where it was. A folder called scale for 'mmaudit benchmark' is ./scale. Engine dask
+needs: pip install "mmaudit[scale]".""",
+        epilog=f"""\
+examples:
+  mmaudit benchmark scale --sizes 1e3,1e4
+  mmaudit benchmark scale --out cost --sizes 1e4,1e5,377110 --engines local
+  mmaudit benchmark scale --out try --sizes 1e3 --encoding-size 1e3 --repeats 1 --quick
+
+what comes out, in the folder --out:
+  scale.md   seconds and memory by stage, goals, and the extrapolation, which is also printed
+  scale.csv  one row a cohort and engine
+  scale.png  cost of a sample against the number of samples
+  runs/      each measurement, made once; cohorts/ holds the simulated shards, which may be removed
+
+{EXIT_CODES}""",
+    )
+    scale.add_argument(
+        "--out",
+        default=SCALE_FOLDER,
+        metavar="DIR",
+        help=f"folder to write, new or of an earlier such benchmark (default: {SCALE_FOLDER})",
+    )
+    scale.add_argument(
+        "--sizes", default="1e3,1e4,1e5,1e6", metavar="N,N", help="samples of each cohort (default: 1e3,1e4,1e5,1e6)"
+    )
+    scale.add_argument(
+        "--engines", default="local,dask", metavar="E,E", help="local, dask (default: both), separated by commas"
+    )
+    scale.add_argument(
+        "--encoding-size",
+        type=float,
+        default=1e5,
+        metavar="N",
+        help="samples that are encoded on 1 and on 2 workers of dask (default: 1e5)",
+    )
+    scale.add_argument("--repeats", type=int, default=3, metavar="N", help="times that this is done (default: 3)")
+    scale.add_argument("--random-state", type=int, default=0, metavar="N", help="seed of cohorts and audits")
+    scale.add_argument("--quick", action="store_true", help="few refits and permutations, to see that it works")
+    scale.add_argument("--quiet", action="store_true", help="no progress bar")
 
     cache = add(
         "cache",

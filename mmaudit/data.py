@@ -9,6 +9,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+import joblib
 import numpy as np
 import pandas as pd
 from pandas.api import types as pandas_types
@@ -16,6 +17,7 @@ from sklearn.utils import check_random_state
 
 from mmaudit._errors import AuditWarning, ImageReadError, InputError, check_keywords, nearest
 from mmaudit.images import ImageFiles, ImageSource
+from mmaudit.shards import ShardedRows, ShardedTexts, scan_shards
 
 __all__ = ["MODALITIES", "AuditData", "Target"]
 
@@ -67,8 +69,8 @@ class Target:
 class AuditData:
     """Cases to audit: images, reports and metadata, with labels and the probabilities that a classifier gave.
 
-    Made by `AuditData.from_frame` or by a loader of `mmaudit.datasets`. It does not change: `subset`, `split`,
-    `with_predictions`, `with_labels` and `with_embeddings` return new objects.
+    Made by `AuditData.from_frame`, by `AuditData.from_shards` or by a loader of `mmaudit.datasets`. It does not change:
+    `subset`, `split`, `with_predictions`, `with_labels` and `with_embeddings` return new objects.
 
     Attributes
     ----------
@@ -83,7 +85,7 @@ class AuditData:
     patient_id : ndarray of shape (n_samples,), object
         Patient of each sample; the sample's own id where no patient id was given.
     reports : ndarray of shape (n_samples,), str, or None
-        Report texts; "" where a sample has none.
+        Report texts; "" where a sample has none. From shards a `ShardedTexts`, which reads what it is indexed for.
     metadata : DataFrame of shape (n_samples, n_columns)
         Numeric or categorical columns; without columns where there is no metadata.
     attributes : DataFrame of shape (n_samples, n_columns)
@@ -92,7 +94,9 @@ class AuditData:
     images : ImageSource or None
         Images by position, opened when read.
     embeddings : mapping of str to ndarray of shape (n_samples, n_dimensions), float32
-        Given embeddings, by modality.
+        Given embeddings, by modality. From shards each a `ShardedRows`, which reads what it is indexed for.
+    quarantine : DataFrame with columns sample_id and reason
+        Samples and shards that were left out when the data were read.
     label_name : str
         What label 1 means; the names of several labels or classes, joined.
     label_terms : tuple of str
@@ -118,6 +122,8 @@ class AuditData:
         label_terms: Sequence[str] = (),
         name: str = "",
         card: Mapping[str, Any] | None = None,
+        quarantine: pd.DataFrame | None = None,
+        digest: str = "",
     ) -> None:
         self.sample_id = sample_id
         self.y_true = _frozen(y_true)
@@ -134,6 +140,8 @@ class AuditData:
         self.label_terms = tuple(label_terms)
         self.name = name
         self.card = MappingProxyType(dict(card or {}))
+        self.quarantine = pd.DataFrame(columns=["sample_id", "reason"]) if quarantine is None else quarantine
+        self._digest = digest
 
     def __getstate__(self) -> dict[str, Any]:
         return {**vars(self), "embeddings": dict(self.embeddings), "card": dict(self.card)}  # proxies do not pickle
@@ -304,6 +312,127 @@ class AuditData:
             card=card,
         )
 
+    @classmethod
+    @check_keywords
+    def from_shards(
+        cls,
+        folder: str | Path,
+        *,
+        label: str | Sequence[str],
+        y_proba: str | Sequence[str] | None = None,
+        patient_id: str | None = None,
+        sample_id: str | None = None,
+        image: str | None = None,
+        image_root: str | Path | None = None,
+        report: str | None = None,
+        metadata: Sequence[str] | str = (),
+        attributes: Sequence[str] | str = (),
+        label_name: str | Sequence[str] | None = None,
+        label_terms: Sequence[str] | str = (),
+        name: str = "",
+        card: Mapping[str, Any] | None = None,
+        n_jobs: int | None = None,
+        progress: bool = False,
+    ) -> AuditData:
+        """Return the cases in a folder of parquet tables, with arrays of embeddings beside them.
+
+        Labels, probabilities, ids and metadata are held in memory, some 100 bytes a sample. Reports and embeddings
+        stay in their files and are read, a shard at a time, by the process that works on them. All files are looked
+        through once: samples without a label, a patient or a probability in [0, 1], or with embeddings that are not
+        finite, and shards that cannot be read, are left out and listed in `quarantine`.
+
+        Parameters
+        ----------
+        folder : path or str
+            Holds tables that end in .parquet, in the order of their names. Beside `part.parquet` may lie
+            `part.image.npy`, `part.report.npy` and `part.metadata.npy`: arrays of shape (rows of the table,
+            n_dimensions). A path, or a URL of fsspec with "://". `mmaudit.shards.write_shards` writes such a folder.
+        label, y_proba, patient_id, sample_id, image, image_root, report, metadata, attributes, label_name, label_terms
+            As of `from_frame`. Without `sample_id`, samples are numbered through.
+        name, card
+            As of `from_frame`.
+        n_jobs : int or None
+            Workers. None: those of `joblib.parallel_config`, without it all cores.
+        progress : bool
+            Show a progress bar on standard error.
+
+        Returns
+        -------
+        AuditData
+
+        Raises
+        ------
+        InputError
+            As `from_frame`; a folder without tables, tables without a column, embeddings that differ from shard to
+            shard, or more than 5 % of the samples or shards that had to be left out.
+
+        Examples
+        --------
+        >>> import tempfile, numpy as np, pandas as pd, mmaudit as mma
+        >>> df = pd.DataFrame({"y": [0, 1, 1, 0], "p": [0.2, 0.9, 0.4, 0.7], "who": list("abcd")})
+        >>> folder = tempfile.mkdtemp()
+        >>> shards = mma.shards.write_shards(folder, df, embeddings={"image": np.eye(4)}, n_rows=2)
+        >>> data = mma.AuditData.from_shards(folder, label="y", y_proba="p", patient_id="who")
+        >>> data.n_samples, data.embeddings["image"].shape
+        (4, (4, 4))
+        """
+        metadata, attributes = _names("metadata", metadata), _names("attributes", attributes)
+        labels, probas = _one_or_more(label), _one_or_more(y_proba)
+        single = dict.fromkeys(labels, "label") if len(labels) == 1 else {}  # of several, some may be unknown
+        single |= {patient_id: "patient id"} if patient_id is not None else {}
+        roles = [*labels, *probas, patient_id, sample_id, image, *metadata, *attributes]
+        scanned = scan_shards(
+            folder,
+            columns=list(dict.fromkeys(c for c in roles if c is not None)),
+            text=report,
+            needed=single,
+            probabilities=probas,
+            sample_id=sample_id,
+            n_jobs=n_jobs,
+            progress=progress,
+        )
+        data = cls.from_frame(
+            scanned.frame,
+            label=label,
+            y_proba=y_proba,
+            patient_id=patient_id,
+            sample_id=sample_id,
+            image=image,
+            image_root=image_root,
+            metadata=metadata,
+            attributes=attributes,
+            label_name=label_name,
+            label_terms=label_terms,
+            name=name,
+            card=card,
+        )
+        data.reports = scanned.texts
+        data.embeddings = MappingProxyType(dict(scanned.embeddings))
+        data.quarantine = scanned.quarantine
+        data._digest = scanned.digest
+        if len(scanned.quarantine):
+            counts = scanned.quarantine["reason"].value_counts()
+            warnings.warn(
+                f"shards: expected every sample to be usable, got {len(scanned.quarantine):,} samples or shards that "
+                f"are not ({', '.join(f'{n:,} {reason}' for reason, n in counts.items())}). They are left out, and "
+                "listed in result.quarantine.",
+                AuditWarning,
+                stacklevel=3,
+            )
+        return data
+
+    def digest(self) -> str:
+        """Return what tells these data from others: a digest of all that an audit sees of them, 40 digits.
+
+        Images are told by their number only, others in their place are not noticed.
+        """
+        seen = (self.sample_id, self.y_true, self.y_proba, self.patient_id, self._metadata, self.label_names)
+        # Of what lies in files, `_digest` tells all but the name of the column.
+        kept = self.reports.column if isinstance(self.reports, ShardedTexts) else self.reports
+        arrays = {k: v for k, v in self.embeddings.items() if isinstance(v, np.ndarray)}
+        n_images = None if self.images is None else len(self.images)
+        return joblib.hash((seen, kept, arrays, n_images, self.label_terms, self._digest), hash_name="sha1")
+
     @property
     def n_samples(self) -> int:
         """Number of samples."""
@@ -414,15 +543,17 @@ class AuditData:
             y_proba=None if self.y_proba is None else self.y_proba[which],
             patient_id=self.patient_id[which],
             has_patient_id=self.has_patient_id,
-            reports=None if self.reports is None else self.reports[which],
+            reports=None if self.reports is None else _rows_of(self.reports, which),
             metadata=self._metadata.iloc[which],
             attributes=self._attributes.iloc[which],
             images=None if self.images is None else self.images.take(which.tolist()),
-            embeddings={k: v[which] for k, v in self.embeddings.items()},
+            embeddings={k: _rows_of(v, which) for k, v in self.embeddings.items()},
             label_name=self._label_names or self.label_name,
             label_terms=self.label_terms,
             name=self.name,
             card=self.card,
+            quarantine=self.quarantine,
+            digest=self._digest,
         )
 
     def split(self, fraction: float = 0.5, *, random_state: Any = None) -> tuple[AuditData, AuditData]:
@@ -620,11 +751,14 @@ class AuditData:
         if self.images is not None:
             lines.append(f"  images       {len(self.images):,}, opened when needed")
         if self.reports is not None and self.n_samples:
-            words = np.array([len(r.split()) for r in self.reports])
-            empty = int((words == 0).sum())
-            lines.append(
-                f"  reports      median {int(np.median(words))} words" + (f", {empty:,} empty" if empty else "")
-            )
+            if isinstance(self.reports, ShardedTexts):
+                lines.append(f"  reports      {self.n_samples:,}, read when needed")
+            else:
+                words = np.array([len(r.split()) for r in self.reports])
+                empty = int((words == 0).sum())
+                lines.append(
+                    f"  reports      median {int(np.median(words))} words" + (f", {empty:,} empty" if empty else "")
+                )
         if self._metadata.shape[1]:
             lines.append(
                 "  metadata     " + ", ".join(_column_summary(self._metadata[c]) for c in self._metadata.columns)
@@ -1116,7 +1250,14 @@ def _contiguous(values: Any) -> Any:
     return np.ascontiguousarray(values) if isinstance(values, np.ndarray) else values
 
 
-def _frozen(array: np.ndarray) -> np.ndarray:
+def _rows_of(values: Any, which: np.ndarray) -> Any:
+    """Return some rows; of what lies in files, still unread."""
+    return values.take(which) if isinstance(values, (ShardedRows, ShardedTexts)) else values[which]
+
+
+def _frozen(array: Any) -> Any:
+    if isinstance(array, (ShardedRows, ShardedTexts)):
+        return array
     view = np.asarray(array).view()
     view.flags.writeable = False
     return view

@@ -6,10 +6,9 @@ import base64
 import contextlib
 import json
 import os
-import secrets
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from mmaudit._errors import InputError
+from mmaudit._files import replacing, temporary_beside
 from mmaudit._tables import read_parquet
 from mmaudit.compare import Comparison, audited_data, compare, comparisons_of
 from mmaudit.confirm import MIN_PATIENTS, metric_frame
@@ -749,7 +749,7 @@ class AuditResult:
         out = check_folder(out, overwrite=overwrite)
         made = [folder for folder in out.parents if not folder.exists()]
         existed = out.exists()
-        staging = _temporary_beside(out / "audit" if existed else out)
+        staging = temporary_beside(out / "audit" if existed else out)
         try:
             staging.mkdir(parents=True)
             _for_spreadsheets(self.candidates).to_csv(staging / "candidates.csv", index=False)
@@ -902,9 +902,9 @@ class AuditResult:
         text = json.dumps(document, allow_nan=False, ensure_ascii=False)
         with contextlib.ExitStack() as written:  # both files take their names only when both are whole
             if membership_name is not None:
-                partial = written.enter_context(_replacing(path.with_name(membership_name)))
+                partial = written.enter_context(replacing(path.with_name(membership_name)))
                 table.to_parquet(partial, index=False)
-            written.enter_context(_replacing(path)).write_text(text, encoding="utf-8")
+            written.enter_context(replacing(path)).write_text(text, encoding="utf-8")
 
 
 def sample_columns(target: str | None) -> dict[str, str]:
@@ -1177,22 +1177,6 @@ def _plain(value: Any) -> Any:
     return str(value)
 
 
-@contextlib.contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
-    """Give a temporary path beside `path`, and move it there only when the block has ended well."""
-    partial = _temporary_beside(path)
-    try:
-        yield partial
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-def _temporary_beside(path: Path) -> Path:
-    # No tempfile.mkstemp: who may read the file is what the user's umask says, no more and no less.
-    return path.with_name(f".mmaudit-{secrets.token_hex(8)}")
-
-
 def _write_text(path: Path, text: str) -> None:
-    with _replacing(path) as partial:
+    with replacing(path) as partial:
         partial.write_text(text, encoding="utf-8")

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy.linalg import eigh
+from sklearn.utils import check_random_state
 
+from mmaudit._blocks import block_of, blocks_of
+from mmaudit._checkpoints import Checkpoints
+from mmaudit._engine import map_pieces
 from mmaudit.data import AuditData, check_image_share, warn_high_depth
 from mmaudit.encoders._image import ImageClusters, ImageTable, describe_images
 from mmaudit.encoders._metadata import MetadataEncoder
@@ -16,6 +22,11 @@ from mmaudit.encoders._report import ReportEncoder, TermIndicator
 from mmaudit.text import CONCEPTS, label_terms, report_terms, restates_label
 
 __all__ = ["Features", "encode"]
+
+MOST_RAW_BYTES = 128 << 20  # of an embedding that is kept with all its columns
+N_KEPT = 64  # components of a larger one
+FIT_REPORTS = 50_000  # that choose terms and directions; a share of 1 % of them is known to 5 % of itself
+MANY_REPORTS = 20_000  # worth other processes, which take seconds to start
 
 
 @dataclass(frozen=True)
@@ -39,6 +50,9 @@ class Features:
         """Return some rows, a boolean mask or integer positions."""
         return Features({k: v[rows] for k, v in self.embeddings.items()}, self.table.iloc[_positions(rows)], self.kinds)
 
+    def __sizeof__(self) -> int:
+        return sum(v.nbytes for v in self.embeddings.values()) + int(self.table.memory_usage().sum())
+
     def columns(self, modalities: Sequence[str]) -> list[str]:
         """Return the columns that belong to these modalities."""
         return [c for c in self.table.columns if self.kinds[c] in modalities]
@@ -52,6 +66,7 @@ def encode(
     images: ImageTable | None = None,
     random_state=None,
     n_jobs: int | None = None,
+    checkpoints: Checkpoints | None = None,
     progress: bool = False,
 ) -> tuple[Features, ImageTable | None]:
     """Return the features of all samples, learned from the samples of `fit_on` alone, and what the images gave.
@@ -68,7 +83,10 @@ def encode(
     random_state : int, RandomState or None
         Seed of the truncated SVD.
     n_jobs : int or None
-        Threads for decoding. None: all cores.
+        Threads for decoding, workers for reports and large embeddings. None: all cores, or as
+        `joblib.parallel_config` says.
+    checkpoints : Checkpoints or None
+        Where finished blocks of rows are kept, and looked for. None: nowhere.
     progress : bool
         Show a progress bar on standard error.
 
@@ -76,8 +94,17 @@ def encode(
     ------
     ImageReadError
         An image outside `image_root`, or more than 5 % of the images unreadable.
+
+    Notes
+    -----
+    What is large is worked on in blocks of rows, by as many workers as there are: a map that returns sums, or the few
+    numbers a sample that are kept. Embeddings of more than 128 MB are replaced by their first 64 principal components,
+    from the sums of squares and products of all discovery samples. Of more than 50,000 discovery reports, a random
+    50,000 choose the terms and give their weights and directions.
     """
-    embeddings: dict[str, np.ndarray] = dict(data.embeddings)
+    embeddings: dict[str, np.ndarray] = {
+        m: _reduced(m, values, fit_on, n_jobs, checkpoints, progress) for m, values in data.embeddings.items()
+    }
     tables: list[pd.DataFrame] = []
     kinds: dict[str, str] = {}
     metadata = data.metadata
@@ -88,7 +115,8 @@ def encode(
             embeddings["metadata"] = MetadataEncoder().fit(metadata[fit_on]).transform(metadata)
     if data.images is not None:
         if images is None:
-            images = describe_images(data.images, n_jobs=n_jobs, progress=progress)
+            kept = None if checkpoints is None else checkpoints.stage("images")
+            images = describe_images(data.images, n_jobs=n_jobs, kept=kept, progress=progress)
         check_image_share(images.errors)
         if images.n_high_depth:
             warn_high_depth(images.n_high_depth, len(data.images))
@@ -96,29 +124,148 @@ def encode(
         statistics = images.statistics.drop(columns=list(kinds), errors="ignore")
         tables.append(statistics)
         kinds |= dict.fromkeys(statistics.columns, "image")
-        embeddings.setdefault("image", images.descriptors)
+        if "image" not in embeddings:
+            embeddings["image"] = _reduced("image", images.descriptors, fit_on, n_jobs, checkpoints, progress)
     if "image" in embeddings:
         clusters = ImageClusters(random_state=random_state).fit(embeddings["image"][fit_on])
         groups = clusters.transform(embeddings["image"]).drop(columns=list(kinds), errors="ignore")
         tables.append(groups)
         kinds |= dict.fromkeys(groups.columns, "image")
     if data.reports is not None:
-        # Two encoders read the reports, each twice: words are taken from the text once, and equal ones kept once.
-        reports = [tuple(map(sys.intern, report_terms(text))) for text in data.reports]
-        chosen = [r for r, first in zip(reports, fit_on, strict=True) if first]
-        if "report" not in embeddings:
-            embeddings["report"] = ReportEncoder(random_state=random_state).fit(chosen).transform(reports)
-        indicator = TermIndicator(min_count=min_count).fit(chosen)
+        embedding, holds = _reports(
+            data.reports, fit_on, min_count, "report" not in embeddings, random_state, n_jobs, checkpoints, progress
+        )
+        if embedding is not None:
+            embeddings["report"] = embedding
         restating = sorted({w for name in data.label_names for w in label_terms(name, data.label_terms)})
-        holds = pd.DataFrame(indicator.transform(reports).toarray().astype(bool), columns=indicator.terms_)
         # Phrases first, then words, then concepts: of terms in the same reports, rules take the first one.
-        terms = sorted(map(str, indicator.terms_), key=lambda t: (t.removeprefix("no ") in CONCEPTS, -t.count(" "), t))
+        terms = sorted(holds.columns, key=lambda t: (t.removeprefix("no ") in CONCEPTS, -t.count(" "), t))
         terms = [t for t in terms if f'"{t}"' not in kinds]
         tables.append(holds[terms].rename(columns=lambda term: f'"{term}"'))
         kinds |= {f'"{t}"': "label_term" if restates_label(t, restating) else "report" for t in terms}
     table = pd.concat(tables, axis=1) if tables else pd.DataFrame(index=range(data.n_samples))
     ordered = {m: embeddings[m] for m in data.modalities if m in embeddings}
     return Features(ordered, table, kinds), images
+
+
+# Embeddings
+
+
+def _reduced(modality: str, values: Any, fit_on: np.ndarray, n_jobs, checkpoints, progress: bool) -> np.ndarray:
+    """Return embeddings, in place of large ones their first principal components, (n_samples, 64), float32."""
+    n_columns = values.shape[1]
+    if len(values) * n_columns * 4 <= MOST_RAW_BYTES or n_columns <= N_KEPT:
+        return np.asarray(values, dtype=np.float32)
+    pieces = [(block_of(values, rows), fit_on[rows]) for rows in blocks_of(values)]
+    begin = np.asarray(values[np.flatnonzero(fit_on)[:1000]], dtype=np.float64).mean(axis=0)
+    how: dict[str, Any] = {"n_jobs": n_jobs, "unit": "block", "progress": progress}
+    moments = map_pieces(
+        _moments,
+        pieces,
+        begin,
+        kept=None if checkpoints is None else checkpoints.stage(f"{modality} moments"),
+        description=f"{modality} embeddings: components",
+        **how,
+    )
+    total, scatter, n = np.zeros(n_columns), np.zeros((n_columns, n_columns)), 0
+    for part in moments:
+        total, scatter, n = total + part["sum"], scatter + part["scatter"], n + int(part["n"])
+    mean = total / n
+    axes = eigh(scatter / n - np.outer(mean, mean), subset_by_index=(n_columns - N_KEPT, n_columns - 1))[1][:, ::-1]
+    largest = np.take_along_axis(axes, np.abs(axes).argmax(axis=0)[None], axis=0)
+    axes = (axes * np.sign(largest)).astype(np.float32)
+    out = np.empty((len(values), N_KEPT), dtype=np.float32)
+    projected = map_pieces(
+        _projected,
+        [block for block, _ in pieces],
+        (begin + mean).astype(np.float32),
+        axes,
+        kept=None if checkpoints is None else checkpoints.stage(f"{modality} components"),
+        description=f"{modality} embeddings",
+        **how,
+    )
+    for rows, part in zip(blocks_of(values), projected, strict=True):
+        out[rows] = part["embedding"]
+    return out
+
+
+def _moments(piece: tuple[Any, np.ndarray], begin: np.ndarray) -> dict[str, Any]:
+    """Return number, sum, and sums of squares and products about `begin` of the rows of a block that are marked."""
+    block, marked = piece
+    X = np.asarray(block)[marked].astype(np.float32) - begin.astype(np.float32)
+    return {"n": np.array(len(X)), "sum": X.sum(axis=0, dtype=float), "scatter": (X.T @ X).astype(float)}
+
+
+def _projected(block: Any, mean: np.ndarray, axes: np.ndarray) -> dict[str, np.ndarray]:
+    return {"embedding": (np.asarray(block, dtype=np.float32) - mean) @ axes}
+
+
+# Reports
+
+
+def _reports(
+    reports: Any, fit_on: np.ndarray, min_count: int, embed: bool, random_state, n_jobs, checkpoints, progress: bool
+) -> tuple[np.ndarray | None, pd.DataFrame]:
+    """Return embeddings of reports, if they are wanted, and a boolean column for each term."""
+    n = len(reports)
+    how: dict[str, Any] = {"n_jobs": n_jobs, "large": n >= MANY_REPORTS, "progress": progress}
+    fitted = np.flatnonzero(fit_on)
+    if len(fitted) > FIT_REPORTS:
+        fitted = np.sort(check_random_state(random_state).choice(fitted, FIT_REPORTS, replace=False))
+    few = n <= FIT_REPORTS
+    # Two encoders read the reports, and where there are few, what they learn from is what they are then applied to:
+    # words are taken from a text once.
+    source = reports if few else reports[fitted]
+    read: list[tuple[str, ...]] = []
+    pieces = [block_of(source, rows) for rows in blocks_of(source)]
+    for terms in map_pieces(_terms_of, pieces, unit="block", description="words of reports", **how):
+        read += terms
+    chosen = [read[k] for k in fitted] if few else read
+    encoder = ReportEncoder(random_state=random_state).fit(chosen) if embed else None
+    indicator = TermIndicator(min_count=min_count).fit(chosen)
+    del chosen
+    if few:
+        parts: Iterator[dict[str, Any]] = iter([_encoded(read, encoder, indicator)])
+        ranges = [slice(0, n)]
+    else:
+        del read
+        ranges = blocks_of(reports)
+        parts = map_pieces(
+            _encoded,
+            [block_of(reports, rows) for rows in ranges],
+            encoder,
+            indicator,
+            kept=None if checkpoints is None else checkpoints.stage("reports"),
+            description="reports",
+            unit="block",
+            **how,
+        )
+    names = [str(term) for term in indicator.terms_]
+    holds = np.empty((len(names), n), dtype=bool)  # one term behind the other, as a table of columns keeps them
+    embedding = None
+    for rows, part in zip(ranges, parts, strict=True):
+        n_rows = rows.stop - rows.start
+        holds[:, rows] = np.unpackbits(part["terms"], axis=1, count=n_rows).astype(bool)
+        if encoder is not None:
+            if embedding is None:
+                embedding = np.empty((n, part["embedding"].shape[1]), dtype=np.float32)
+            embedding[rows] = part["embedding"]
+    return embedding, pd.DataFrame(holds.T, columns=names, copy=False)
+
+
+def _terms_of(texts: Any) -> list[tuple[str, ...]]:
+    """Return the terms of each text; equal ones are the same object."""
+    return [tuple(map(sys.intern, report_terms(text))) for text in np.asarray(texts, dtype=object)]
+
+
+def _encoded(texts: Any, encoder: ReportEncoder | None, indicator: TermIndicator) -> dict[str, Any]:
+    """Return embeddings, and which reports hold each term, as bits of shape (n_terms, n_reports / 8)."""
+    terms = texts if isinstance(texts, list) else _terms_of(texts)
+    holds = indicator.transform(terms).toarray().astype(bool)
+    found: dict[str, Any] = {"terms": np.packbits(holds.T, axis=1)}
+    if encoder is not None:
+        found["embedding"] = encoder.transform(terms)
+    return found
 
 
 def _positions(rows: np.ndarray) -> np.ndarray:

@@ -9,6 +9,7 @@ import io
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,8 +21,8 @@ from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
-from tqdm import tqdm
 
+from mmaudit._engine import Kept, map_pieces, n_workers
 from mmaudit._errors import ImageReadError
 from mmaudit.encoders._components import Components
 from mmaudit.images import GrayImage, ImageSource, prepare_images
@@ -35,6 +36,8 @@ CELL_PX = 8
 N_DIRECTIONS = 8
 N_GREY_BINS = 16
 THUMBNAIL_PX = 112
+AT_ONCE = 256  # images of a piece of work
+MANY_IMAGES = 20_000  # worth other processes
 N_DIMENSIONS = PICTURE_PX**2 + (SQUARE_PX // CELL_PX) ** 2 * N_DIRECTIONS + N_GREY_BINS
 
 STATISTICS = (
@@ -73,37 +76,85 @@ class ImageTable:
     n_high_depth: int
 
 
-def describe_images(images: ImageSource, *, n_jobs: int | None = None, progress: bool = False) -> ImageTable:
+def describe_images(
+    images: ImageSource, *, n_jobs: int | None = None, kept: Kept | None = None, progress: bool = False
+) -> ImageTable:
     """Return descriptors, statistics and thumbnails of images, each decoded once.
 
     Parameters
     ----------
     images : ImageSource of length n_images
     n_jobs : int or None
-        Threads (decoding releases the interpreter). None: as many as there are cores.
+        Threads (decoding releases the interpreter); of 20,000 images or more, and on an engine that
+        `joblib.parallel_config` names, workers. None: as many as there are cores.
+    kept : Kept or None
+        Where finished images are kept, 256 at a time, and looked for. None: nowhere.
     progress : bool
         Show a progress bar on standard error.
     """
     prepare_images(images, n_jobs=n_jobs, progress=progress)
-    work = Parallel(n_jobs=n_jobs or -1, prefer="threads", return_as="generator")(
-        delayed(_describe_one)(images, i) for i in range(len(images))
+    n = len(images)
+    descriptors = np.full((n, N_DIMENSIONS), np.nan, dtype=np.float32)
+    statistics = np.full((n, len(STATISTICS)), np.nan)
+    thumbnails: list[bytes | None] = []
+    errors: list[ImageReadError | None] = []
+    n_high_depth = 0
+    ranges = [range(first, min(first + AT_ONCE, n)) for first in range(0, n, AT_ONCE)]
+    many = n >= MANY_IMAGES  # then a piece has its own images alone, since it is sent to a worker
+    pieces = [(images.take(some), range(len(some))) if many else (images, some) for some in ranges]
+    described = map_pieces(
+        _describe_some,
+        pieces,
+        n_jobs,
+        n_jobs=n_jobs,
+        large=many,
+        kept=kept,
+        description="reading images",
+        unit=f"{AT_ONCE} images",
+        progress=progress,
     )
-    bar = tqdm(work, total=len(images), desc="reading images", unit="image", disable=not progress, leave=False)
-    rows = list(bar)
-    descriptors = np.full((len(rows), N_DIMENSIONS), np.nan, dtype=np.float32)
-    statistics = np.full((len(rows), len(STATISTICS)), np.nan)
-    for i, row in enumerate(rows):
-        if not isinstance(row, ImageReadError):
-            descriptors[i], statistics[i] = row[0], row[1]
+    for part in described:
+        rows = slice(len(errors), len(errors) + len(part["descriptors"]))
+        descriptors[rows], statistics[rows] = part["descriptors"], part["statistics"]
+        ends = np.cumsum(part["thumbnail_bytes"])
+        content = part["thumbnails"].tobytes()
+        told = [None if error is None else ImageReadError.told(*error) for error in part["errors"]]
+        errors += told
+        thumbnails += [
+            None if error is not None else content[end - size : end]
+            for error, end, size in zip(told, ends.tolist(), part["thumbnail_bytes"].tolist(), strict=True)
+        ]
+        n_high_depth += int(part["n_high_depth"])
     bad = np.isnan(descriptors[:, 0])
     descriptors[bad] = descriptors[~bad].mean(axis=0) if (~bad).any() else 0
     return ImageTable(
         descriptors=descriptors,
         statistics=pd.DataFrame(statistics, columns=list(STATISTICS)),
-        thumbnails=[None if isinstance(row, ImageReadError) else row[2] for row in rows],
-        errors=[row if isinstance(row, ImageReadError) else None for row in rows],
-        n_high_depth=sum(not isinstance(row, ImageReadError) and row[3] > 8 for row in rows),
+        thumbnails=thumbnails,
+        errors=errors,
+        n_high_depth=n_high_depth,
     )
+
+
+def _describe_some(piece: tuple[ImageSource, range], n_jobs: int | None) -> dict[str, Any]:
+    """Return what a few images give, as numbers and texts: NaN, no thumbnail and an error where one is unreadable.
+
+    In a worker on one thread; where there are no workers on several, since decoding releases the interpreter.
+    """
+    images, positions = piece
+    n_threads = (n_jobs or -1) if n_workers(n_jobs) > 1 else 1
+    rows = Parallel(n_jobs=n_threads, prefer="threads")(delayed(_describe_one)(images, i) for i in positions)
+    bad = [isinstance(row, ImageReadError) for row in rows]
+    missing = np.full(N_DIMENSIONS, np.nan), np.full(len(STATISTICS), np.nan), b"", 0
+    found = [missing if is_bad else row for row, is_bad in zip(rows, bad, strict=True)]
+    return {
+        "descriptors": np.stack([row[0] for row in found]).astype(np.float32),
+        "statistics": np.array([row[1] for row in found], dtype=float),
+        "thumbnails": np.frombuffer(b"".join(row[2] for row in found), dtype=np.uint8),
+        "thumbnail_bytes": np.array([len(row[2]) for row in found]),
+        "errors": [row.parts() if is_bad else None for row, is_bad in zip(rows, bad, strict=True)],
+        "n_high_depth": np.array(sum(row[3] > 8 for row in found)),
+    }
 
 
 class ImageDescriptor(TransformerMixin, BaseEstimator):

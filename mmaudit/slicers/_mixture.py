@@ -9,20 +9,22 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import pairwise
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.cluster import KMeans
 from sklearn.decomposition import PCA
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils import check_random_state
+from sklearn.utils import assert_all_finite, check_array, check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 from threadpoolctl import ThreadpoolController
 
+from mmaudit._engine import map_pieces, n_workers
 from mmaudit._errors import InputError
 from mmaudit.slicers._scores import check_in_range, check_predictions
 
@@ -30,14 +32,17 @@ __all__ = ["MixtureSlicer"]
 
 START_ROWS = 10_000  # starts are compared, and settle, on no more samples than these
 CHUNK_BYTES = 2 << 20  # of a working array: it should stay in the cache of the processor
+PROCESS_BYTES = 64 << 20  # of a lazy array; reading less takes no longer than to start processes
 FULL_SAY = 16  # columns up to which a block always has its full likelihood
 MOST_COLUMNS = 1024  # of a block whose covariance matrix is made; its eigenvectors take seconds above
+AXES_STEPS, AXES_MORE = 7, 10  # of the randomised method: its steps, and axes beside those asked for, as scikit-learn's
 CELL_STEPS = 10  # of k-means within a cell; the mixture goes on from there
 NOISE = 1e-3  # of the start "domino", as there
 LEAST_LOG = -69.0  # log of the least responsibility, 1e-30: products with less are denormal in float32, and slow
 EMPTY = 1e-10  # samples; a component with less is not updated
 INITS = ("confusion", "kmeans", "domino")
 PREDICTION_TERMS = ("mean_log", "log_mean")
+FLOATS = [np.float64, np.float32]
 
 T = TypeVar("T")
 
@@ -91,6 +96,82 @@ class _Run:
     parameters: _Parameters
     bounds: list[float]
     converged: bool
+
+
+@dataclass(frozen=True)
+class _Reduction:
+    """From columns to the principal components of each block of them, side by side."""
+
+    mean: np.ndarray
+    axes: tuple[np.ndarray, ...]  # one row an axis
+
+    def __call__(self, X: np.ndarray) -> np.ndarray:
+        out = np.empty((len(X), sum(map(len, self.axes))), dtype=X.dtype)
+        mean = self.mean.astype(X.dtype)
+        part = into = slice(0, 0)
+        for axes in self.axes:
+            part, into = slice(part.stop, part.stop + axes.shape[1]), slice(into.stop, into.stop + len(axes))
+            turn = axes.T.astype(X.dtype)
+            for rows in _chunks(X[:, part]):
+                out[rows, into] = (X[rows, part] - mean[part]) @ turn
+        return out
+
+
+@dataclass(frozen=True)
+class _Lazy:
+    """An array larger than memory: rows of all its columns, of some, or reduced, read by whoever asks for them."""
+
+    source: Any
+    dtype: np.dtype
+    reader: str  # who is named where a value is not finite
+    columns: slice | None = None
+    reduction: _Reduction | None = None
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        n_rows, n_columns = self.source.shape
+        if self.reduction is not None:
+            return n_rows, sum(map(len, self.reduction.axes))
+        return n_rows, n_columns if self.columns is None else len(range(n_columns)[self.columns])
+
+    @property
+    def nbytes(self) -> int:
+        """Of what is read, not of what is made of it."""
+        n_rows, n_columns = self.source.shape
+        return n_rows * n_columns * self.dtype.itemsize
+
+    def __len__(self) -> int:
+        return self.source.shape[0]
+
+    def __getitem__(self, rows: slice | np.ndarray) -> np.ndarray:
+        X = np.asarray(self.source[rows], dtype=self.dtype)
+        assert_all_finite(X, estimator_name=self.reader, input_name="X")
+        X = X if self.columns is None else X[:, self.columns]
+        return X if self.reduction is None else self.reduction(X)
+
+    def blocks(self) -> list[slice]:
+        return [rows for rows in self.source.blocks() if rows.start < rows.stop]
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Rows that one thread or one worker goes through, with what is known of them."""
+
+    X: np.ndarray | _Lazy
+    blocks: list[slice]  # of X, one after the other
+    targets: list[_Target]  # of these rows alone
+
+    @classmethod
+    def of(cls, X, blocks: list[slice], targets: Sequence[_Target]) -> _Part:
+        rows = slice(blocks[0].start, blocks[-1].stop)
+        return cls(X, blocks, [target.take(rows) for target in targets])
+
+    def chunks(self, n_copies: int = 1) -> Iterator[tuple[slice, np.ndarray]]:
+        """Yield chunks of rows: where they are in the part, and what is in them."""
+        for block in self.blocks:
+            values, before = self.X[block], block.start - self.blocks[0].start
+            for rows in _chunks(values, n_copies):
+                yield slice(before + rows.start, before + rows.stop), values[rows]
 
 
 class MixtureSlicer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
@@ -184,6 +265,19 @@ class MixtureSlicer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
     millionth (float32) of a column's are not told apart. A block of more than 1,024 columns is reduced by
     scikit-learn's randomised method, which copies it.
 
+    *Arrays larger than memory.* A `numpy.memmap` of float32 or float64 is an array as others; no copy of it is made.
+    X may also be lazy: an object that pickles, with `shape`, `dtype`, `X[rows]`, which reads a slice or sorted
+    positions, and `blocks()`, the slices that are best read at once, in order, such as the rows of each file. Each
+    step is then a map over the blocks and a sum of what comes back, in processes of this computer from 64 MB on, or
+    on the engine that `joblib.parallel_config` names. Parameters, sums, labels and predictions travel; rows do not.
+    But for rounding, the result is that of the same array in memory, whatever the blocks and the workers. A worker
+    holds two blocks of rows at most. The process of the fit holds 2 x n_classes numbers a sample (labels and
+    predictions), four arrays of 10,000 x n_features while it compares starts, and 16 bytes x n_components x n_columns
+    for each worker. A lazy array of at most 10,000 samples is read as a whole. Where X is reduced, it is so again at
+    each step, a block at a time; to find the axes takes 8 bytes x the square of a block's columns for each worker,
+    above 1,024 columns, where it takes eight steps, 8 bytes x columns x (n_dimensions + 10). `transform` and
+    `posterior` hold what they return.
+
     *Domino.* `label_weight=1, proba_weight=1, init="kmeans", prediction_term="log_mean", smoothing=0` takes the steps
     of Domino's package (as of 2023, n_dimensions=128 for its default reduction), and `posterior` is its membership.
     Its defaults differ from ours in: weights of 1 instead of 10 (the paper uses 10); log E_q[P] for soft predictions,
@@ -244,8 +338,8 @@ class MixtureSlicer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
 
         Parameters
         ----------
-        X : array of shape (n_samples, n_features), float32 or float64
-            Embeddings, blocks side by side.
+        X : array or lazy array of shape (n_samples, n_features), float32 or float64
+            Embeddings, blocks side by side. Lazy: read block by block (see Notes, *Arrays larger than memory*).
         y : array of shape (n_samples,), int, or None
             Labels from 0 to n_classes - 1; used only together with `y_proba`.
         y_proba : array of shape (n_samples,) or (n_samples, n_classes), float in [0, 1], or None
@@ -260,22 +354,23 @@ class MixtureSlicer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
             that do not fit X, or a parameter out of its range.
         ValueError
             For X with fewer than two samples, or with NaN or infinity.
+        LostWorkerError
+            Of a lazy X: a process that read it ended again and again.
         """
         self._check_parameters()
-        X = validate_data(self, X, dtype=[np.float64, np.float32], ensure_min_samples=2)
+        X = self._check_rows(X, reset=True, ensure_min_samples=2)
         targets = self._targets(y, y_proba, len(X), X.dtype)
         widths = self._check_blocks(X.shape[1])
         rng = check_random_state(self.random_state)
-        self.mean_, variance = _mean_and_variance(X)
+        self.mean_ = _mean(X)
         self.components_ = self._principal_axes(X, widths, rng)
         self.block_dimensions_ = {name: len(self.components_.get(name, range(widths[name]))) for name in widths}
         self.block_weights_ = self._weigh_blocks()
+        shift = self.mean_
         if self.components_:
             X = self._project(X)
-            shift, variance = _mean_and_variance(X)
-        else:
-            shift = self.mean_
-        columns = self._columns(shift, variance)
+            shift = _mean(X)
+        columns = self._columns(shift, _variance(X, shift))
         best = self._best(X, targets, columns, rng)
         proba = best.parameters.proba or (np.full((len(best.parameters.weights), 2), 0.5),) * 2
         self.weights_, self.means_ = best.parameters.weights, best.parameters.means
@@ -322,7 +417,7 @@ class MixtureSlicer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
 
     def _responsibilities(self, X, y, y_proba) -> np.ndarray:
         check_is_fitted(self, "weights_")
-        X = validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
+        X = self._check_rows(X, reset=False)
         targets = self._targets(y, y_proba, len(X), X.dtype)
         n_classes = self.label_proba_.shape[1]
         if targets and len(targets[0].values) != n_classes:
@@ -335,12 +430,24 @@ class MixtureSlicer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         shift = self.weights_ @ self.means_
         columns = self._columns(shift, self.weights_ @ (self.covariances_ + (self.means_ - shift) ** 2))
         membership = np.empty((len(X), len(self.weights_)), dtype=X.dtype)
-        step = _Expectation(targets, columns, parameters, X.dtype)
-        for rows, Z in _standardised(X, columns, slice(0, len(X))):
-            membership[rows] = step(rows, Z)[0].T
+        blocks = _blocks(X)
+        parts = [_Part.of(X, [block], targets) for block in blocks]
+        for block, of_block in zip(blocks, _each(_membership, parts, columns, parameters), strict=True):
+            membership[block] = of_block
         return membership
 
     # What goes in
+
+    def _check_rows(self, X, *, reset: bool, ensure_min_samples: int = 1) -> np.ndarray | _Lazy:
+        """Return X as floats: a lazy array of few samples read, one of more as what checks whatever it reads."""
+        checks: dict[str, Any] = {"reset": reset, "ensure_min_samples": ensure_min_samples}
+        if isinstance(X, np.ndarray) or not (callable(getattr(X, "blocks", None)) and hasattr(X, "shape")):
+            return validate_data(self, X, dtype=FLOATS, **checks)
+        dtype = check_array(np.zeros((1, 1), X.dtype), dtype=FLOATS).dtype
+        # One number in the shape of X: what scikit-learn says of shapes, without the values.
+        validate_data(self, np.broadcast_to(dtype.type(0), X.shape), ensure_all_finite=False, **checks)
+        lazy = _Lazy(X, dtype, type(self).__name__)
+        return lazy if len(lazy) > START_ROWS else lazy[slice(0, len(lazy))]
 
     def _check_parameters(self) -> None:
         check_in_range(1, n_components=self.n_components, max_iter=self.max_iter, n_init=self.n_init)
@@ -400,44 +507,33 @@ class MixtureSlicer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
 
     # Blocks
 
-    def _block_rows(self, widths: Mapping) -> Iterator[tuple]:
-        first = 0
-        for name, width in widths.items():
-            yield name, slice(first, first + width)
-            first += width
-
     def _principal_axes(self, X, widths: Mapping, rng) -> dict:
         if self.n_dimensions is None:
             return {}
         axes = {}
-        for name, part in self._block_rows(widths):
+        for name, part in _side_by_side(widths):
             n_dimensions = int(min(self.n_dimensions, widths[name], len(X)))
-            if widths[name] > MOST_COLUMNS:
-                axes[name] = PCA(n_dimensions, svd_solver="randomized", random_state=rng).fit(X[:, part]).components_
-                axes[name] = axes[name].astype(float)
-                continue
-            scatter = _scatter(X[:, part], self.mean_[part].astype(X.dtype))
-            axis = np.linalg.eigh(scatter)[1][:, ::-1][:, :n_dimensions].T
+            block, mean = _some_columns(X, part), self.mean_[part].astype(X.dtype)
+            if widths[name] <= MOST_COLUMNS:
+                axis = np.linalg.eigh(_scatter(block, mean))[1][:, ::-1][:, :n_dimensions].T
+            elif isinstance(block, _Lazy):
+                axis = _leading_axes(block, mean, n_dimensions, rng)
+            else:
+                axis = PCA(n_dimensions, svd_solver="randomized", random_state=rng).fit(block).components_.astype(float)
             # The sign of an axis is free; this one does not hang on the linear algebra library.
             largest = np.take_along_axis(axis, np.abs(axis).argmax(axis=1)[:, None], axis=1)
             axes[name] = np.ascontiguousarray(axis * np.sign(largest))
         return axes
 
-    def _project(self, X) -> np.ndarray:
-        """Return the principal components of each block, side by side."""
-        out = np.empty((len(X), sum(self.block_dimensions_.values())), dtype=X.dtype)
-        mean = self.mean_.astype(X.dtype)
-        from_widths = self._block_rows({name: axes.shape[1] for name, axes in self.components_.items()})
-        for (name, part), (_, into) in zip(from_widths, self._block_rows(self.block_dimensions_), strict=True):
-            axes = self.components_[name].T.astype(X.dtype)
-            for rows in _chunks(X[:, part], slice(0, len(X))):
-                out[rows, into] = (X[rows, part] - mean[part]) @ axes
-        return out
+    def _project(self, X):
+        """Return the principal components of each block, side by side; lazily where X is lazy."""
+        reduction = _Reduction(self.mean_, tuple(self.components_.values()))
+        return replace(X, reduction=reduction) if isinstance(X, _Lazy) else reduction(X)
 
     def _columns(self, shift, variance) -> _Columns:
         weight, unit = np.ones(len(variance)), np.ones(len(variance))
         if self.blocks is not None:
-            for name, part in self._block_rows(self.block_dimensions_):
+            for name, part in _side_by_side(self.block_dimensions_):
                 weight[part] = self.block_weights_[name]
                 unit[part] = variance[part].mean() or 1.0
         elif self.block_weights is not None:
@@ -578,27 +674,36 @@ def _first(X, targets, columns: _Columns, responsibility, smoothing: float) -> _
         tuple(alike * target.prior for target in targets),
     )
     sums = _Sums(overall, X.dtype)
-    for rows, Z in _standardised(X, columns, slice(0, len(X))):
+    for rows, Z in _standardised(_Part.of(X, _blocks(X), targets), columns):
         sums.add(rows, Z, targets, responsibility[:, rows])
     return sums.maximise(targets, columns, overall, smoothing)
 
 
 def _accumulate(X, targets, columns: _Columns, parameters: _Parameters) -> _Sums:
     """Return the E-step's sums over all samples."""
-    step = _Expectation(targets, columns, parameters, X.dtype)
-
-    def of_part(part: slice) -> _Sums:
-        sums = _Sums(parameters, X.dtype)
-        for rows, Z in _standardised(X, columns, part):
-            responsibility, log_likelihood = step(rows, Z)
-            sums.log_likelihood += float(log_likelihood.sum(dtype=float))
-            sums.add(rows, Z, targets, responsibility)
-        return sums
-
-    sums, *others = _in_threads(of_part, X)
+    sums, *others = _each(_sums_of, _parts(X, targets), columns, parameters)
     for other in others:
         sums.merge(other)
     return sums
+
+
+def _sums_of(part: _Part, columns: _Columns, parameters: _Parameters) -> _Sums:
+    sums = _Sums(parameters, part.X.dtype)
+    step = _Expectation(part.targets, columns, parameters, part.X.dtype)
+    for rows, Z in _standardised(part, columns):
+        responsibility, log_likelihood = step(rows, Z)
+        sums.log_likelihood += float(log_likelihood.sum(dtype=float))
+        sums.add(rows, Z, part.targets, responsibility)
+    return sums
+
+
+def _membership(part: _Part, columns: _Columns, parameters: _Parameters) -> np.ndarray:
+    """Return responsibilities, (n_rows, n_components)."""
+    step = _Expectation(part.targets, columns, parameters, part.X.dtype)
+    membership = np.empty((part.blocks[-1].stop - part.blocks[0].start, len(parameters.weights)), dtype=part.X.dtype)
+    for rows, Z in _standardised(part, columns):
+        membership[rows] = step(rows, Z)[0].T
+    return membership
 
 
 class _Expectation:
@@ -631,41 +736,77 @@ class _Expectation:
         return joint, np.log(total) + most
 
 
-def _standardised(X, columns: _Columns, part: slice) -> Iterator[tuple]:
+def _standardised(part: _Part, columns: _Columns) -> Iterator[tuple]:
     """Yield rows and their standardised columns beside the squares of these, in one buffer that is used again."""
-    shift, inverse = columns.shift.astype(X.dtype), (1 / columns.scale).astype(X.dtype)
-    n_columns = X.shape[1]
-    buffer = None
-    for rows in _chunks(X, part, n_copies=2):
-        n_rows = rows.stop - rows.start
-        buffer = np.empty((n_rows, 2 * n_columns), dtype=X.dtype) if buffer is None else buffer
-        Z = buffer[:n_rows]
-        np.subtract(X[rows], shift, out=Z[:, :n_columns])
+    dtype, n_columns = part.X.dtype, part.X.shape[1]
+    shift, inverse = columns.shift.astype(dtype), (1 / columns.scale).astype(dtype)
+    buffer = np.empty((0, 2 * n_columns), dtype=dtype)
+    for rows, chunk in part.chunks(n_copies=2):
+        if len(chunk) > len(buffer):
+            buffer = np.empty((len(chunk), 2 * n_columns), dtype=dtype)
+        Z = buffer[: len(chunk)]
+        np.subtract(chunk, shift, out=Z[:, :n_columns])
         Z[:, :n_columns] *= inverse
         np.multiply(Z[:, :n_columns], Z[:, :n_columns], out=Z[:, n_columns:])
         yield rows, Z
 
 
-def _chunks(X, part: slice, n_copies: int = 1) -> Iterator[slice]:
+# Rows and columns in parts
+
+
+def _side_by_side(widths: Mapping) -> Iterator[tuple]:
+    """Yield names and where they are."""
+    first = 0
+    for name, width in widths.items():
+        yield name, slice(first, first + width)
+        first += width
+
+
+def _some_columns(X, part: slice):
+    return replace(X, columns=part) if isinstance(X, _Lazy) else X[:, part]
+
+
+def _chunks(X: np.ndarray, n_copies: int = 1) -> Iterator[slice]:
     n_rows = max(64, CHUNK_BYTES // (n_copies * X.shape[1] * X.itemsize))
-    for first in range(part.start, part.stop, n_rows):
-        yield slice(first, min(first + n_rows, part.stop))
+    for first in range(0, len(X), n_rows):
+        yield slice(first, min(first + n_rows, len(X)))
 
 
-def _in_threads(function: Callable[[slice], T], X) -> list[T]:
-    """Return what `function` makes of equal parts of the rows of X, one part a thread.
+def _blocks(X) -> list[slice]:
+    """Return rows that are read at once."""
+    return X.blocks() if isinstance(X, _Lazy) else [slice(0, len(X))]
+
+
+def _parts(X, targets: Sequence[_Target] = ()) -> list[_Part]:
+    """Return about equal parts of the rows of X: one for each worker where it is lazy, else one for each thread.
 
     The linear algebra library has as many threads as it may use, but the products here are too thin for it: each part
     gets one of its threads.
     """
+    if isinstance(X, _Lazy):
+        groups: dict[int, list[slice]] = {}
+        n_groups = n_workers()
+        for rows in X.blocks():
+            groups.setdefault((rows.start + rows.stop) * n_groups // (2 * len(X)), []).append(rows)
+        return [_Part.of(X, blocks, targets) for blocks in groups.values()]
     if X.nbytes < 2 * CHUNK_BYTES:
-        return [function(slice(0, len(X)))]
-    controller = _blas()
-    n_parts = max([library["num_threads"] for library in controller.info()], default=1)
+        return [_Part.of(X, _blocks(X), targets)]
+    n_parts = max([library["num_threads"] for library in _blas().info()], default=1)
     edges = np.linspace(0, len(X), n_parts + 1).astype(int).tolist()
-    parts = [slice(first, last) for first, last in pairwise(edges)]
-    with controller.limit(limits=1), ThreadPoolExecutor(n_parts) as pool:
-        return list(pool.map(function, parts))
+    return [_Part.of(X, [slice(first, last)], targets) for first, last in pairwise(edges)]
+
+
+def _each(function: Callable[..., T], parts: list[_Part], *shared) -> Iterator[T]:
+    """Yield `function(part, *shared)` of each part, in their order."""
+    X = parts[0].X
+    with _blas().limit(limits=1) if len(parts) > 1 else nullcontext():
+        if isinstance(X, _Lazy):
+            yield from map_pieces(function, parts, *shared, large=X.nbytes >= PROCESS_BYTES)
+        elif len(parts) == 1:
+            yield function(parts[0], *shared)
+        else:
+            with ThreadPoolExecutor(len(parts)) as pool:
+                yield from pool.map(lambda part: function(part, *shared), parts)
 
 
 @lru_cache(maxsize=1)
@@ -674,31 +815,50 @@ def _blas() -> ThreadpoolController:
     return ThreadpoolController().select(user_api="blas")
 
 
-def _mean_and_variance(X) -> tuple[np.ndarray, np.ndarray]:
-    """Return mean and variance of each column, float64."""
-
-    def total(part: slice):
-        return sum(X[rows].sum(axis=0, dtype=float) for rows in _chunks(X, part))
-
-    def squares(part: slice):
-        return sum(np.square(X[rows] - rounded).sum(axis=0, dtype=float) for rows in _chunks(X, part))
-
-    mean = sum(_in_threads(total, X)) / len(X)
-    rounded = mean.astype(X.dtype)
-    return mean, sum(_in_threads(squares, X)) / len(X)
+def _mean(X) -> np.ndarray:
+    """Return the mean of each column, float64."""
+    return sum(_each(_totals, _parts(X))) / len(X)
 
 
-def _scatter(X, mean) -> np.ndarray:
+def _totals(part: _Part):
+    return sum(chunk.sum(axis=0, dtype=float) for _, chunk in part.chunks())
+
+
+def _variance(X, mean: np.ndarray) -> np.ndarray:
+    """Return the variance of each column, float64."""
+    return sum(_each(_squares, _parts(X), mean.astype(X.dtype))) / len(X)
+
+
+def _squares(part: _Part, mean: np.ndarray):
+    return sum(np.square(chunk - mean).sum(axis=0, dtype=float) for _, chunk in part.chunks())
+
+
+def _scatter(X, mean: np.ndarray) -> np.ndarray:
     """Return the sums of squares and products of the columns about `mean`, float64."""
+    return sum(_each(_scatter_of, _parts(X), mean))
 
-    def of_part(part: slice):
-        scatter = np.zeros((X.shape[1], X.shape[1]))
-        for rows in _chunks(X, part):
-            centred = X[rows] - mean
-            scatter += centred.T @ centred
-        return scatter
 
-    return sum(_in_threads(of_part, X))
+def _scatter_of(part: _Part, mean: np.ndarray, axes: np.ndarray | None = None):
+    """Return the scatter of a part or, where axes of shape (n_columns, n_axes) are given, its product with them."""
+    n_columns = part.X.shape[1]
+    scatter = np.zeros((n_columns, n_columns if axes is None else axes.shape[1]))
+    for _, chunk in part.chunks():
+        centred = chunk - mean
+        scatter += centred.T @ (centred if axes is None else centred @ axes)
+    return scatter
+
+
+def _leading_axes(X, mean: np.ndarray, n_axes: int, rng) -> np.ndarray:
+    """Return principal axes, (n_axes, n_columns), by a randomised method that holds no array of n_columns squared."""
+
+    def times_scatter(axes):
+        return sum(_each(_scatter_of, _parts(X), mean, axes.astype(X.dtype)))
+
+    axes = rng.normal(size=(X.shape[1], n_axes + AXES_MORE))
+    for _ in range(AXES_STEPS):
+        axes = np.linalg.qr(times_scatter(axes))[0]
+    turn = np.linalg.eigh(axes.T @ times_scatter(axes))[1]
+    return (axes @ turn[:, ::-1][:, :n_axes]).T
 
 
 def _noisy_cells(targets, n_components: int, rng) -> np.ndarray:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator
@@ -71,6 +72,16 @@ class Slice:
     bound: float = 0.0
     error_inside: float = 0.5
     error_outside: float = 0.5
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the slice as JSON can hold it; `from_dict` makes it again."""
+        return {**vars(self), "rule": None if self.rule is None else self.rule.to_dict()}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Slice:
+        """Return the slice that `to_dict` gave."""
+        rule = values["rule"]
+        return cls(**{**values, "rule": None if rule is None else Rule.from_dict(rule)})
 
 
 @dataclass

@@ -3,6 +3,7 @@
     python tests/bench/mixture_speed.py --domino ../domino
     python tests/bench/mixture_speed.py --samples 10000 --columns 512
     python tests/bench/mixture_speed.py --large
+    python tests/bench/mixture_speed.py --lazy
 
 Domino is its own code where `--domino` names a checkout of HazyResearch/domino (its imports of meerkat and tkinter are
 bypassed), else the plain version of its equations in tests/estimators/_domino_reference.py. Both fit the same float32
@@ -17,13 +18,16 @@ import argparse
 import importlib
 import resource
 import sys
+import tempfile
 import time
 import types
 import warnings
 from pathlib import Path
 
 import numpy as np
+from joblib.externals.loky import get_reusable_executor
 
+from mmaudit._engine import n_workers
 from mmaudit.slicers import MixtureSlicer
 
 HERE = Path(__file__).resolve().parent
@@ -31,18 +35,51 @@ sys.path.insert(0, str(HERE.parent / "estimators"))
 import _domino_reference as reference  # noqa: E402
 
 N_COMPONENTS = 25
+N_LARGE, N_COLUMNS = 377_110, 512  # images of MIMIC-CXR-JPG
+BLOCK_ROWS = 10_000
 DOMINO_SETTINGS = {"init": "kmeans", "prediction_term": "log_mean", "smoothing": 0}
 
 
-def make(n_samples: int, n_columns: int, kind: str, seed: int):
+class OnDisk:
+    """A lazy array of float32: one .npy file for each block of rows, mapped by whoever reads it."""
+
+    ndim, dtype = 2, np.dtype(np.float32)
+
+    def __init__(self, folder: str, n_rows: int, n_columns: int) -> None:
+        self.folder, self.shape = folder, (n_rows, n_columns)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def blocks(self) -> list[slice]:
+        firsts = range(0, len(self), BLOCK_ROWS)
+        return [slice(first, min(first + BLOCK_ROWS, len(self))) for first in firsts]
+
+    def __setitem__(self, block: slice, rows: np.ndarray) -> None:
+        np.save(self._file(block), rows)
+
+    def __getitem__(self, rows) -> np.ndarray:
+        if isinstance(rows, slice):
+            return np.load(self._file(rows), mmap_mode="r")
+        found = []
+        for block in self.blocks():
+            inside = rows[(rows >= block.start) & (rows < block.stop)] - block.start
+            found.append(np.load(self._file(block), mmap_mode="r")[inside])
+        return np.concatenate(found)
+
+    def _file(self, block: slice) -> Path:
+        return Path(self.folder, f"{block.start}.npy")
+
+
+def make(n_samples: int, n_columns: int, kind: str, seed: int, into: OnDisk | None = None):
     """Return embeddings, labels and probabilities, wrong more often in 5 of 40 groups."""
     rng = np.random.default_rng(seed)
     group = rng.integers(0, 40, n_samples)
     centres = rng.normal(size=(40, n_columns)).astype(np.float32)
-    X = np.empty((n_samples, n_columns), dtype=np.float32)
+    X = np.empty((n_samples, n_columns), dtype=np.float32) if into is None else into
     spectrum = np.arange(1, n_columns + 1, dtype=np.float32) ** -0.7  # of principal components, roughly
-    for first in range(0, n_samples, 10_000):
-        rows = slice(first, min(first + 10_000, n_samples))
+    for first in range(0, n_samples, BLOCK_ROWS):
+        rows = slice(first, min(first + BLOCK_ROWS, n_samples))
         noise = rng.standard_normal((rows.stop - rows.start, n_columns), dtype=np.float32)
         if kind == "groups":
             X[rows] = 2 * noise + centres[group[rows]]
@@ -117,20 +154,35 @@ def compare(options) -> None:
 
 
 def large(options) -> None:
-    X, y, proba = make(377_110, 512, "groups", 0)
-    few = slice(0, 2000)
-    # What is loaded on first use is there before the memory is read.
-    MixtureSlicer(3, random_state=0).fit(X[few], y[few], y_proba=proba[few])
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    start = time.perf_counter()
-    slicer = MixtureSlicer(random_state=0, n_dimensions=options.dimensions).fit(X, y, y_proba=proba)
-    seconds = time.perf_counter() - start
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    print(
-        f"377110 x 512 float32, n_dimensions={options.dimensions}: {seconds:.1f} s, "
-        f"{slicer.n_iter_} steps on all samples (at rest: {slicer.converged_}), "
-        f"peak memory of the process {peak / X.nbytes:.2f} of the array ({before / X.nbytes:.2f} before the fit)"
-    )
+    with tempfile.TemporaryDirectory() as folder:
+        X, y, proba = make(
+            N_LARGE, N_COLUMNS, "groups", 0, OnDisk(folder, N_LARGE, N_COLUMNS) if options.lazy else None
+        )
+        n_bytes = 4 * N_LARGE * N_COLUMNS
+        # What is loaded on first use is there before the memory is read.
+        few = np.arange(2000)
+        MixtureSlicer(3, random_state=0).fit(X[few], y[few], y_proba=proba[few])
+        before = peak_bytes(resource.RUSAGE_SELF)
+        start = time.perf_counter()
+        slicer = MixtureSlicer(random_state=0, n_dimensions=options.dimensions).fit(X, y, y_proba=proba)
+        seconds = time.perf_counter() - start
+        print(
+            f"{N_LARGE} x {N_COLUMNS} float32{', lazy' if options.lazy else ''}, n_dimensions={options.dimensions}: "
+            f"{seconds:.1f} s, {slicer.n_iter_} steps on all samples (at rest: {slicer.converged_}), "
+            f"peak memory of the process {peak_bytes(resource.RUSAGE_SELF) / n_bytes:.2f} of the array "
+            f"({before / n_bytes:.2f} before the fit)"
+        )
+        if options.lazy:
+            n_processes = n_workers()
+            get_reusable_executor().shutdown(wait=True)  # memory of a process is known when it has ended
+            print(
+                f"  the largest of {n_processes} workers {peak_bytes(resource.RUSAGE_CHILDREN) / n_bytes:.2f} of the "
+                "array, with the pages of files that it has mapped"
+            )
+
+
+def peak_bytes(whose: int) -> int:
+    return resource.getrusage(whose).ru_maxrss * 1024
 
 
 def main() -> None:
@@ -140,10 +192,11 @@ def main() -> None:
     parser.add_argument("--columns", type=int, default=128, help="128 is what Domino reduces to")
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--large", action="store_true", help="377,110 x 512, ours alone")
-    parser.add_argument("--dimensions", type=int, help="with --large: n_dimensions")
+    parser.add_argument("--lazy", action="store_true", help="the same from blocks of rows on disk")
+    parser.add_argument("--dimensions", type=int, help="with --large or --lazy: n_dimensions")
     options = parser.parse_args()
     warnings.simplefilter("ignore")
-    large(options) if options.large else compare(options)
+    large(options) if options.large or options.lazy else compare(options)
 
 
 if __name__ == "__main__":

@@ -78,7 +78,7 @@ SETTINGS = {
     "@jupyterlab/notebook-extension:tracker": {"windowingMode": "none"},  # all cells are in the page, seen or not
 }
 START_S = 60
-OPEN_MS, RUN_MS = 60_000, 120_000
+OPEN_MS, RUN_MS = 60_000, 300_000
 WIDGETS = Path(__file__).parents[2] / "widgets"
 OLDER = "4.4.9"  # that of Binder's images
 

@@ -2,12 +2,15 @@
 
 import importlib.util
 import pickle
+import sys
 import tracemalloc
 import warnings
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
+from joblib import parallel_config
 from scipy.special import logsumexp
 from scipy.stats import norm
 from sklearn.decomposition import PCA
@@ -17,6 +20,11 @@ from sklearn.mixture import GaussianMixture
 
 from mmaudit._errors import InputError
 from mmaudit.slicers import MixtureSlicer, _mixture
+
+try:
+    import cloudpickle
+except ImportError:  # joblib up to 1.5 has its own
+    from joblib.externals import cloudpickle
 
 _spec = importlib.util.spec_from_file_location("domino_reference", Path(__file__).with_name("_domino_reference.py"))
 domino = importlib.util.module_from_spec(_spec)
@@ -563,6 +571,230 @@ def test_memory_of_a_fit_is_a_part_of_the_array(n_dimensions):
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 0.75 * X.nbytes  # 0.33 of it are the samples that starts are compared on, and k-means' copy of them
+
+
+# Larger than memory
+
+
+class OnDisk:
+    """A lazy array: rows of .npy files, read by whoever asks for them."""
+
+    ndim = 2
+
+    def __init__(self, files):
+        self.files = [str(file) for file in files]
+        heads = [np.load(file, mmap_mode="r") for file in self.files]
+        self.dtype = heads[0].dtype
+        self.edges = np.cumsum([0, *map(len, heads)]).tolist()
+        self.shape = (self.edges[-1], *heads[0].shape[1:])
+
+    def __len__(self):
+        return self.shape[0]
+
+    def blocks(self):
+        return [slice(first, last) for first, last in pairwise(self.edges)]
+
+    def __getitem__(self, rows):
+        if isinstance(rows, slice) and rows in self.blocks():
+            return np.load(self.files[self.blocks().index(rows)])
+        positions = np.arange(len(self))[rows]
+        assert (np.diff(positions) > 0).all()
+        found = []
+        for file, (first, last) in zip(self.files, pairwise(self.edges), strict=True):
+            inside = positions[(positions >= first) & (positions < last)]
+            found.append(np.load(file, mmap_mode="r")[inside - first])
+        return np.concatenate(found)
+
+
+def on_disk(folder, X, n_blocks=3):
+    """Write uneven blocks, one of them empty where there are more than three."""
+    inner = np.sort(np.random.default_rng(n_blocks).choice(np.arange(1, len(X)), n_blocks - 1, replace=False))
+    if n_blocks > 3:
+        inner[1] = inner[0]
+    files = [folder / f"{n_blocks}-{k}.npy" for k in range(n_blocks)]
+    for file, rows in zip(files, np.split(X, inner), strict=True):
+        np.save(file, rows)
+    return OnDisk(files)
+
+
+@pytest.fixture
+def few_starts(monkeypatch):
+    monkeypatch.setattr(_mixture, "START_ROWS", 400)
+
+
+def assert_same_fit(one, two, *, atol=1e-5):
+    for name in ("mean_", "weights_", "means_", "covariances_", "label_proba_", "prediction_proba_", "lower_bounds_"):
+        np.testing.assert_allclose(getattr(one, name), getattr(two, name), atol=atol, err_msg=name)
+    assert (one.n_iter_, one.converged_) == (two.n_iter_, two.converged_)
+    assert (one.n_features_in_, one.block_dimensions_) == (two.n_features_in_, two.block_dimensions_)
+    assert one.block_weights_ == pytest.approx(two.block_weights_)
+
+
+LAZY = {
+    "embedding alone": (blobs, {"label_weight": 0, "proba_weight": 0}),
+    "labels": (blobs, {}),
+    "classes": (classes, {"blocks": {"a": 20, "b": 3}, "block_weights": {"a": 0.7, "b": 3}}),
+    "reduced": (classes, {"blocks": [20, 3], "n_dimensions": 4}),
+    "Domino's": (blobs, AS_DOMINO | {"init": "domino"}),
+}
+
+
+@pytest.mark.parametrize("options", LAZY)
+@pytest.mark.parametrize("n_blocks", [1, 3, 17])
+@pytest.mark.usefixtures("few_starts")
+def test_a_lazy_array_has_the_fit_of_one_in_memory(options, n_blocks, tmp_path):
+    make, options = LAZY[options]
+    X, y, proba = make(3000)
+    lazy = on_disk(tmp_path, X, n_blocks)
+    assert len(lazy.blocks()) == n_blocks
+    expected = fit_quietly(MixtureSlicer(6, **options, random_state=0), X, y, y_proba=proba)
+    for n_workers in (1, 2, 5):
+        with parallel_config("threading", n_jobs=n_workers):
+            slicer = fit_quietly(MixtureSlicer(6, **options, random_state=0), lazy, y, y_proba=proba)
+            assert_same_fit(slicer, expected)
+            np.testing.assert_allclose(slicer.transform(lazy), expected.transform(X), atol=1e-5)
+            posterior = slicer.posterior(lazy, y, proba)
+        np.testing.assert_allclose(posterior, expected.posterior(X, y, proba), atol=1e-5)
+        assert posterior.dtype == X.dtype
+
+
+@pytest.mark.usefixtures("few_starts")
+def test_processes_that_read_have_the_fit_of_one_in_memory(tmp_path):
+    X, y, proba = blobs(3000)
+    X = X.astype(np.float32)
+    lazy = on_disk(tmp_path, X, 5)
+    options = {"n_components": 4, "n_dimensions": 4, "random_state": 0}
+    expected = fit_quietly(MixtureSlicer(**options), X, y, y_proba=proba)
+    here = sys.modules[OnDisk.__module__]
+    cloudpickle.register_pickle_by_value(here)  # other processes do not find the modules of tests
+    try:
+        with parallel_config("loky", n_jobs=2):
+            slicer = fit_quietly(MixtureSlicer(**options), lazy, y, y_proba=proba)
+            membership = slicer.transform(lazy)
+    finally:
+        cloudpickle.unregister_pickle_by_value(here)
+    assert_same_fit(slicer, expected)
+    np.testing.assert_allclose(membership, expected.transform(X), atol=1e-5)
+
+
+@pytest.mark.usefixtures("few_starts")
+def test_a_wide_block_of_a_lazy_array_is_reduced_without_its_square(tmp_path, monkeypatch):
+    monkeypatch.setattr(_mixture, "MOST_COLUMNS", 30)
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(900, 45)) * np.r_[1.5 ** -np.arange(40), np.ones(5)] + 7
+    slicer = MixtureSlicer(3, blocks=[40, 5], n_dimensions=3, max_iter=5, random_state=0)
+    expected = fit_quietly(slicer, X).components_
+    lazy = fit_quietly(slicer, on_disk(tmp_path, X)).components_
+    exact = PCA(3, svd_solver="full").fit(X[:, :40]).components_
+    np.testing.assert_allclose(np.abs((lazy[0] * exact).sum(axis=1)), 1, atol=1e-6)
+    for name in (0, 1):
+        np.testing.assert_allclose(lazy[name], expected[name], atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, int])
+@pytest.mark.usefixtures("few_starts")
+def test_other_numbers_become_floats_as_they_are_read(dtype, tmp_path):
+    X, y, proba = blobs(900)
+    X = (10 * X).astype(dtype)
+    expected = fit_quietly(MixtureSlicer(3, random_state=0), X, y, y_proba=proba)
+    slicer = fit_quietly(MixtureSlicer(3, random_state=0), on_disk(tmp_path, X), y, y_proba=proba)
+    assert_same_fit(slicer, expected)
+
+
+def test_a_lazy_array_of_few_samples_is_read(tmp_path):
+    X, y, proba = blobs()
+    one, two = (fit_quietly(MixtureSlicer(5, random_state=0), Z, y, y_proba=proba) for Z in (X, on_disk(tmp_path, X)))
+    assert_same_fit(one, two, atol=0)
+    np.testing.assert_array_equal(two.transform(on_disk(tmp_path, X)), one.transform(X))
+
+
+@pytest.mark.parametrize("most_bytes", [2400 * 5 * 8, 2400 * 5 * 8 + 1])
+@pytest.mark.usefixtures("few_starts")
+def test_a_small_lazy_array_is_not_worth_processes(most_bytes, tmp_path, monkeypatch):
+    worth = set()
+
+    def recorded(function, pieces, *shared, large):
+        worth.add(large)
+        return (function(piece, *shared) for piece in pieces)
+
+    monkeypatch.setattr(_mixture, "map_pieces", recorded)
+    monkeypatch.setattr(_mixture, "PROCESS_BYTES", most_bytes)
+    lazy = on_disk(tmp_path, blobs(2400)[0])
+    fit_quietly(MixtureSlicer(3, random_state=0, n_dimensions=2), lazy).transform(lazy)
+    assert worth == {most_bytes == 2400 * 5 * 8}
+
+
+@pytest.mark.parametrize("start_rows", [10, 10_000])
+@pytest.mark.parametrize(
+    "bad",
+    [
+        np.where(np.arange(60).reshape(20, 3) == 50, np.nan, 1),
+        np.where(np.arange(60).reshape(20, 3) == 50, -np.inf, 1).astype(np.float32),
+        np.ones((1, 3)),
+        np.ones((20, 0)),
+        np.ones((20, 3, 2)),
+        np.ones((20, 3), dtype=complex),
+        np.full((20, 3), "much"),
+    ],
+    ids=["NaN", "infinity", "one sample", "no column", "three axes", "complex", "text"],
+)
+def test_a_lazy_array_has_the_errors_of_one_in_memory(bad, start_rows, tmp_path, monkeypatch):
+    monkeypatch.setattr(_mixture, "START_ROWS", start_rows)
+    np.save(tmp_path / "bad.npy", bad)
+    with pytest.raises(ValueError, match=r"\w") as expected:
+        MixtureSlicer(2).fit(bad)
+    with pytest.raises(ValueError, match=r"\w") as found:
+        MixtureSlicer(2).fit(OnDisk([tmp_path / "bad.npy"]))
+    if bad.dtype.kind == "f":  # the others quote values
+        assert str(found.value) == str(expected.value)
+    else:
+        assert str(found.value).split()[:2] == str(expected.value).split()[:2]
+
+
+def test_a_lazy_array_with_other_columns_than_the_fit(tmp_path):
+    X, _, _ = blobs()
+    slicer = fit_quietly(MixtureSlicer(2, random_state=0), X)
+    with pytest.raises(ValueError, match="X has 3 features, but MixtureSlicer is expecting 5 features as input"):
+        slicer.transform(on_disk(tmp_path, X[:, :3]))
+
+
+def traced_peak(function):
+    tracemalloc.start()
+    try:
+        function()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("n_dimensions", [None, 16])
+def test_memory_of_a_lazy_fit_is_that_of_its_blocks(n_dimensions, tmp_path, monkeypatch):
+    monkeypatch.setattr(_mixture, "START_ROWS", 4000)
+    rng = np.random.default_rng(0)
+    for k in range(4):
+        np.save(tmp_path / f"{k}.npy", rng.standard_normal((2500, 512), dtype=np.float32))
+    lazy = OnDisk([tmp_path / f"{k % 4}.npy" for k in range(40)])  # 205 MB to whoever reads it
+    n_bytes = len(lazy) * 512 * 4
+    y, proba = rng.integers(0, 2, len(lazy)), rng.random(len(lazy))
+    slicer = MixtureSlicer(10, max_iter=2, n_dimensions=n_dimensions, random_state=0)
+
+    def fit():
+        with parallel_config("threading", n_jobs=2):
+            fit_quietly(slicer, lazy, y, y_proba=proba)
+
+    assert traced_peak(fit) < n_bytes / 4  # starts: 0.16; two blocks of each worker: 0.1, but not together
+
+
+def test_a_mapped_file_is_an_array_of_which_no_copy_is_made(tmp_path):
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((60_000, 256), dtype=np.float32)
+    y, proba = rng.integers(0, 2, 60_000), rng.random(60_000)
+    np.save(tmp_path / "X.npy", X)
+    mapped = np.load(tmp_path / "X.npy", mmap_mode="r")
+    options = {"n_components": 5, "max_iter": 2, "init": "domino", "random_state": 0}
+    slicer = MixtureSlicer(**options)
+    assert traced_peak(lambda: fit_quietly(slicer, mapped, y, y_proba=proba)) < 0.5 * X.nbytes  # starts: 0.17
+    assert_same_fit(slicer, fit_quietly(MixtureSlicer(**options), X, y, y_proba=proba), atol=0)
 
 
 def test_float32_far_from_zero_keeps_its_digits():

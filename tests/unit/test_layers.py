@@ -9,7 +9,8 @@ import pytest
 import mmaudit
 
 PACKAGE = Path(mmaudit.__file__).parent
-BELOW = ("_errors", "_tables", "cache", "images", "text", "data", "selection")
+BELOW = ("_errors", "_files", "_tables", "_blocks", "_engine", "_checkpoints", "_meter", "shards")
+BELOW += ("cache", "images", "text", "data", "selection")
 FLOW = ("datasets", "failures", "classifiers", "encoders", "slicers", "metrics", "confirm", "explain", "rules")
 WHOLE = ("null_control", "compare")  # what the methods of a result of those names do; neither imports the other
 SHOW = ("report", "widgets")  # widgets say in a notebook what the report says
@@ -22,6 +23,7 @@ RANK["result"] = len(RANK)
 RANK |= {name: len(RANK) + k for k, name in enumerate(SHOW)}
 RANK |= dict.fromkeys(JOIN, len(RANK))
 RANK["_hypothesis"] = len(RANK)  # an audit of candidates that the user names
+RANK["scale"] = len(RANK)  # a benchmark of audits
 RANK["workshop"] = len(RANK)  # teaches all of it
 RANK["lab"] = len(RANK)  # writes notebooks, and copies the workshop's
 RANK |= dict.fromkeys(TOP, len(RANK) + 1)
