@@ -26,7 +26,7 @@ from mmaudit.data import AuditData, check_image_share, warn_high_depth
 from mmaudit.encoders import describe_images
 from mmaudit.encoders._image import STATISTICS
 from mmaudit.explain._describe import CLUSTER
-from mmaudit.explain._tokens import _tokens_of
+from mmaudit.explain._tokens import tokens_of
 from mmaudit.selection import is_number
 from mmaudit.slicers import Rule
 from mmaudit.slicers._predicates import IN_REPORT, LIMITS, OPERATORS
@@ -354,7 +354,7 @@ def _holds(rule: Mapping[str, Any], table: pd.DataFrame) -> np.ndarray:
 
 def _mentioned(report: str, max_words: int) -> set[str]:
     """Return the terms that a report affirms, and those it takes for possible with that word before them."""
-    return {STATUSES[status] + term for term, status in _tokens_of(report, max_words) if status in STATUSES}
+    return {STATUSES[status] + term for term, status in tokens_of(report, max_words) if status in STATUSES}
 
 
 def _kind(column: str) -> str | None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from sklearn.utils import check_random_state
 
+from mmaudit._blocks import block_of
 from mmaudit.confirm import confirm
 from mmaudit.data import AuditData, Target
 from mmaudit.encoders import Features
@@ -28,7 +30,7 @@ from mmaudit.explain._selectors import (
     terms_part,
 )
 from mmaudit.explain._tokens import IN_REASON, TERM_COLUMNS, TermIndex, contrast_terms, index_terms
-from mmaudit.explain._triage import label_noise, made_from_reports, triage, triage_shares
+from mmaudit.explain._triage import draw_patients, label_noise, made_from_reports, triage_each, triage_shares
 from mmaudit.slicers import Slice
 from mmaudit.text import label_terms
 
@@ -42,6 +44,8 @@ NEARLY = 0.8  # F1 from which two ways to say what a slice is mean nearly the sa
 NOT_CONFIRMED = "the slice itself is not confirmed"
 DENIED = "it rests on what reports deny, and a negated mention explains nothing"
 MEMBERS_SHOWN = 6
+MOST_EXPLAINED = 100_000  # samples, of whole patients, that explanations are learned and measured on
+FEW = 50  # held-out patients with members, below which a slice is judged on few
 _MEASURED = ("gap", "ci_low", "ci_high", "p_value", "q_value")
 
 
@@ -96,38 +100,45 @@ def explain_slices(
         `selector`, numbers of both parts of the data, `holds` and `because`. `terms`: what `contrast_terms` found, also
         terms that restate the label, marked. `leakage`: a warning, or "". `triage`: how wrong members are judged, those
         of confirmation patients; the model that judges has seen all patients. `members`: ids of the strongest and most
-        typical members, and of counterexamples.
+        typical members, and of counterexamples. `sampled`: None where all samples were looked at; else
+        `n_samples` of `of_samples` and `n_patients` of `of_patients`, the largest `standard_error` that this adds to a
+        share of held-out patients, and under `members` the same of held-out patients with members, and whether they
+        are `few`.
     verdicts : list of DataFrame, one a target
         What `triage` gives.
 
     Notes
     -----
     An explanation is associated with the slice on these data. That it picks the slice again does not make it a cause.
+
+    Of more than 100,000 samples, parts and terms are learned and measured on those of about as many, all samples of
+    patients drawn at random, each as likely as any other, in discovery and in confirmation alike. So shares among them
+    are those of all patients, but for an error of sampling that is stated; members of a rare slice are as few in it as
+    their share is, and a slice with less than 50 held-out patients in the sample is said to be judged on few. The rule
+    that a slice was found as keeps its gap, the triage its verdicts, and members are shown, of all samples.
     """
-    seeds = check_random_state(random_state).randint(np.iinfo(np.int32).max, size=3)
-    patient = np.unique(data.patient_id.astype(str), return_inverse=True)[1]
+    rng = check_random_state(random_state)
+    seeds = rng.randint(np.iinfo(np.int32).max, size=3)
+    everyone = np.unique(data.patient_id.astype(str), return_inverse=True)[1]
+    cases = _Cases.drawn(data, targets, features, membership, discovery, everyone, rng)
     index = None
-    if data.reports is not None:
+    if cases.reports is not None:
         words = sorted({w for name in data.label_names for w in label_terms(name, data.label_terms)})
-        index = index_terms(list(data.reports), fit_on=discovery, patient=patient, label_words=words)
-    table = features.table[
-        [c for c in features.table.columns if features.kinds[c] in ("metadata", "image") and not c.startswith(CLUSTER)]
-    ]
+        index = index_terms(cases.reports, fit_on=cases.discovery, patient=cases.patient, label_words=words)
     space = None
-    if joint is not None and index is not None and "image" in features.embeddings:
-        space = PhraseSpace.of(joint, features.embeddings["image"], _phrases_of(index))
+    if joint is not None and index is not None and cases.image is not None:
+        space = PhraseSpace.of(joint, cases.image, _phrases_of(index))
     leakage = LEAKAGE if data.reports is not None and made_from_reports(data) else ""
 
     heard = {m: features.embeddings[m] for m in witnesses if m in features.embeddings}
-    verdicts = [triage(data, target, embeddings=heard, random_state=seeds[2]) for target in targets]
+    verdicts = triage_each(data, targets, embeddings=heard, random_state=seeds[2])
     n = max(len(slices), 1)
     explanations: list[dict[str, Any]] = []
     parts_of: list[list[Part]] = []
     for k, found in enumerate(slices):
-        target = targets[found.target]
-        inside = membership[:, k] >= 0.5
-        known = target.y_true >= 0 if found.label is None else target.y_true == found.label
-        seen = discovery & known
+        target, inside = cases.targets[found.target], cases.membership[:, k] >= 0.5
+        known = _compared(found, cases.targets)
+        seen, patient = cases.discovery & known, cases.patient
         parts: list[Part | None] = []
         if found.rule is not None:
             runs = not any(p.column.startswith(CLUSTER) for p in found.rule.predicates)
@@ -140,12 +151,14 @@ def explain_slices(
             terms = contrast_terms(index, inside, strata, patient)
             others = contrast_terms(index, ~inside, strata, patient)
             parts.append(terms_part(index, terms, inside, seen, patient, outside=others))
-        parts.append(rule_part(table, inside, seen, patient, min_patients=min_count))
+        parts.append(rule_part(cases.table, inside, seen, patient, min_patients=min_count))
         if space is not None:
             parts.append(phrase_part(space, inside, ~target.error, seen, patient))
-        if "image" in features.embeddings and (found.rule is None or "image" in found.modality):
-            parts.append(like_members(features.embeddings["image"], inside, seen, patient))
+        if cases.image is not None and (found.rule is None or "image" in found.modality):
+            parts.append(like_members(cases.image, inside, seen, patient))
         parts_of.append(_distinct(parts, known))
+        wanted = _compared(found, targets)
+        members = wanted & (membership[:, k] >= 0.5)
         explanations.append(
             {
                 "status": "not confirmed",
@@ -154,22 +167,19 @@ def explain_slices(
                 "terms": terms.to_dict("records"),
                 "leakage": leakage,
                 "triage": {
-                    **triage_shares(verdicts[found.target], inside & known & ~discovery),
+                    **triage_shares(verdicts[found.target], members & ~discovery),
                     "part": "confirmation",
-                    "label_noise": _label_noise(verdicts[found.target], inside & known & ~discovery, data, alpha / n),
+                    "label_noise": _label_noise(verdicts[found.target], members & ~discovery, data, alpha / n),
                 },
-                "members": _members(data, features, membership[:, k], inside, known, target, patient),
+                "members": _members(data, features, membership[:, k], members, wanted, targets[found.target], everyone),
+                "sampled": _sampled(cases, everyone, discovery, members),
             }
         )
     _measure(
         explanations,
         parts_of,
         slices,
-        targets,
-        membership,
-        discovery,
-        patient,
-        data,
+        cases,
         numbers,
         metric,
         alpha,
@@ -188,6 +198,79 @@ def explain_slices(
         if best is not None and (len(others) == len(said) or best["confirmation"]["f1"] >= NEARLY):
             explanation["sentence"] = _sentence(best)
     return explanations, verdicts
+
+
+@dataclass(frozen=True)
+class _Cases:
+    """The samples that explanations are learned and measured on: all, or those of some patients."""
+
+    rows: np.ndarray | None  # positions; None: all
+    targets: Sequence[Target]
+    membership: np.ndarray
+    discovery: np.ndarray
+    patient: np.ndarray
+    patient_id: np.ndarray
+    reports: Any
+    table: pd.DataFrame
+    image: np.ndarray | None
+
+    @classmethod
+    def drawn(cls, data, targets, features, membership, discovery, patient, rng) -> _Cases:
+        rows: Any = slice(None)
+        columns = [c for c in features.table.columns if features.kinds[c] in ("metadata", "image")]
+        if data.n_samples > MOST_EXPLAINED:
+            drawn = np.zeros(data.n_samples, dtype=bool)
+            for part in (discovery, ~discovery):
+                drawn[part] = draw_patients(patient[part], round(MOST_EXPLAINED * part.mean()), rng)
+            rows = np.flatnonzero(drawn)
+        image = features.embeddings.get("image")
+        return cls(
+            None if isinstance(rows, slice) else rows,
+            [target.take(rows) for target in targets],
+            membership[rows],
+            discovery[rows],
+            patient[rows],
+            data.patient_id[rows],
+            None if data.reports is None else block_of(data.reports, rows),
+            features.table[[c for c in columns if not c.startswith(CLUSTER)]].iloc[rows],
+            None if image is None else image[rows],
+        )
+
+
+def _compared(found: Slice, targets: Sequence[Target]) -> np.ndarray:
+    """Return the samples among which a slice was found: those of its label, or whose truth is known."""
+    truth = targets[found.target].y_true
+    return truth >= 0 if found.label is None else truth == found.label
+
+
+def _sampled(cases: _Cases, patient: np.ndarray, discovery: np.ndarray, members: np.ndarray) -> dict[str, Any] | None:
+    """Return how many cases, of how many, an explanation is learned and measured on; None where that is all."""
+    if cases.rows is None:
+        return None
+    drawn = np.zeros(len(patient), dtype=bool)
+    drawn[cases.rows] = True
+    (n, of), (n_held, of_held), (n_in, of_in) = (
+        [int(np.count_nonzero(np.bincount(patient[rows]))) for rows in (among & drawn, among)]
+        for among in (np.ones(len(patient), dtype=bool), ~discovery, members & ~discovery)
+    )
+    return {
+        "n_samples": len(cases.rows),
+        "of_samples": len(patient),
+        "n_patients": n,
+        "of_patients": of,
+        "standard_error": _standard_error(n_held, of_held),
+        "members": {
+            "n_patients": n_in,
+            "of_patients": of_in,
+            "standard_error": _standard_error(n_in, of_in),
+            "few": n_in < FEW,
+        },
+    }
+
+
+def _standard_error(n: int, of: int) -> float | None:
+    """Return the largest standard error of a share among `n` patients drawn from `of`, each once; None of nobody."""
+    return float(np.sqrt(0.25 / n * (of - n) / max(of - 1, 1))) if n else None
 
 
 def _phrases_of(index: TermIndex) -> list[str]:
@@ -217,11 +300,7 @@ def _measure(
     explanations,
     parts_of,
     slices,
-    targets,
-    membership,
-    discovery,
-    patient,
-    data,
+    cases,
     numbers,
     metric,
     alpha,
@@ -230,7 +309,7 @@ def _measure(
     seeds,
 ) -> None:
     """Measure every part on the confirmation samples, and write what it is worth into the explanations."""
-    held_out = ~discovery
+    held_out, patient = ~cases.discovery, cases.patient
     flat = [(k, part) for k, parts in enumerate(parts_of) for part in parts]
     # The rule that a slice was found as picks the slice: it has its numbers, and counts as the slice.
     tested = [(k, part) for k, part in flat if part.kind != "rule"]
@@ -241,8 +320,8 @@ def _measure(
             confirm(
                 np.stack([part.picked[held_out] for _, part in tested], axis=1),
                 [(slices[k].target, slices[k].label) for k, _ in tested],
-                [target.take(held_out) for target in targets],
-                data.patient_id[held_out],
+                [target.take(held_out) for target in cases.targets],
+                cases.patient_id[held_out],
                 metric=metric,
                 alpha=alpha,
                 n_permutations=n_permutations,
@@ -253,13 +332,12 @@ def _measure(
     resamples: dict[tuple, np.ndarray] = {}
     for k, part in flat:
         of_gap = numbers.iloc[k].to_dict() if part.kind == "rule" else next(judged)
-        target, label = targets[slices[k].target], slices[k].label
-        known = target.y_true >= 0 if label is None else target.y_true == label
-        inside, seen, among = membership[:, k] >= 0.5, discovery & known, held_out & known
-        if (slices[k].target, label) not in resamples:
-            resamples[slices[k].target, label] = patient_resamples(patient[among], random_state=seeds[1])
+        asked, known = (slices[k].target, slices[k].label), _compared(slices[k], cases.targets)
+        inside, seen, among = cases.membership[:, k] >= 0.5, cases.discovery & known, held_out & known
+        if asked not in resamples:
+            resamples[asked] = patient_resamples(patient[among], random_state=seeds[1])
         learned = picks(part.picked[seen], inside[seen], patient_weights(inside, seen, patient))
-        held = fidelity(part.picked, inside, among, patient, resamples=resamples[slices[k].target, label])
+        held = fidelity(part.picked, inside, among, patient, resamples=resamples[asked])
         both = {**held, **of_gap, "n_patients": held["n_patients"]}
         why_not = because(both, alpha) if numbers["confirmed"].iloc[k] else NOT_CONFIRMED
         if _rests_on_denial(part):

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import chain
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -14,13 +15,18 @@ from scipy import sparse
 from scipy.stats import norm
 from sklearn.feature_extraction.text import TfidfTransformer
 
+from mmaudit._blocks import block_of, blocks_of
+from mmaudit._engine import map_pieces
 from mmaudit.slicers._scores import check_in_range
-from mmaudit.text import canonical, category_of, mentions, restates_label
+from mmaudit.text import canonical, category_of, restates_label
+from mmaudit.text._counts import Codes, Counted, Counts, count_codes
 from mmaudit.text._lexicon import lexicon
+from mmaudit.text._mentions import clause_mentions, clauses
 
 __all__ = ["TERM_COLUMNS", "TermIndex", "contrast_terms", "index_terms"]
 
 MAX_TERMS = 6000
+LARGE = 20_000  # reports that are worth reading in several processes
 MIN_COUNT = 5  # patients whose reports hold a term: fewer than a candidate has, since a slice has several names
 PRIOR_PATIENTS = 10.0  # how many patients of the background the prior is worth
 ALPHA = 0.05  # of all terms together, one side (Bonferroni): a term whose contrast is less sure explains nothing
@@ -87,37 +93,37 @@ def index_terms(
     max_words : int
         Longest term.
     """
-    rows = [_tokens_of(str(report), max_words) for report in reports]
-    frequency: Counter[tuple[str, str]] = Counter()
-    sections: dict[tuple[str, str], Counter[str]] = {}
-    by_patient: dict[int, set[tuple[str, str]]] = {}
-    for i in map(int, np.flatnonzero(fit_on)):
-        by_patient.setdefault(i if patient is None else int(patient[i]), set()).update(rows[i])
-        for token, (_, where) in rows[i].items():
-            sections.setdefault(token, Counter()).update(where)
-    for said in by_patient.values():
-        frequency.update(said)
+    fit_on = np.asarray(fit_on, dtype=bool)
+    pieces = [(block_of(reports, rows), fit_on[rows]) for rows in blocks_of(reports)]
+    found, names = Counts(), Codes()
+    in_sections = [np.empty((0, 3), np.int64)]
+    for said in map_pieces(_count_block, pieces, max_words, large=len(reports) >= LARGE):
+        code, name = found.add(said.counted), [names[s] for s in said.sections]
+        token, where, n = said.in_sections.T
+        in_sections.append(np.column_stack([code[token], np.array(name, np.int64)[where], n]))
+    said_by = found.whole()
+    rows = np.flatnonzero(fit_on)
+    by_patient = rows if patient is None else np.unique(np.asarray(patient)[rows], return_inverse=True)[1]
+    gather = sparse.csr_matrix((np.ones(len(rows), np.float32), (by_patient, np.arange(len(rows)))))
+    n_tokens = len(said_by.tokens)
+    frequency = np.bincount((gather @ said_by.counts[rows]).indices, minlength=n_tokens)
     concepts = {concept.name for concept in lexicon()} - set(GROUPS.values())
 
-    def order(token: tuple[str, str]) -> tuple:
+    def order(code: int) -> tuple:
         # Of terms in the same reports a concept comes first, and of those the most special: "rib fracture", "fracture".
+        token = said_by.tokens[code]
         is_concept = token[0] in concepts
-        return -frequency[token], not is_concept, -token[0].count(" ") if is_concept else 0, token
+        return -frequency[code], not is_concept, -token[0].count(" ") if is_concept else 0, token
 
-    kept = sorted((token for token, n in frequency.items() if n >= min_count), key=order)[:MAX_TERMS]
-    column = {token: k for k, token in enumerate(kept)}
-    indptr, indices, values = [0], [], []
-    for row in rows:
-        for token, (n, _) in row.items():
-            k = column.get(token)
-            if k is not None:
-                indices.append(k)
-                values.append(n)
-        indptr.append(len(indices))
-    counts = sparse.csr_matrix(
-        (np.array(values, np.float32), np.array(indices, np.int64), np.array(indptr, np.int64)),
-        shape=(len(rows), len(kept)),
-    )
+    columns = sorted(np.flatnonzero(frequency >= max(min_count, 1)).tolist(), key=order)[:MAX_TERMS]
+    kept = [said_by.tokens[code] for code in columns]
+    position = np.full(n_tokens, -1)
+    position[columns] = np.arange(len(columns))
+    sections: list[Counter[str]] = [Counter() for _ in kept]
+    header, all_sections = list(names), np.concatenate(in_sections)
+    for code, name, n in all_sections[position[all_sections[:, 0]] >= 0].tolist():
+        sections[position[code]][header[name]] += n
+    counts = said_by.counts[:, columns]
     words = list(label_words)
     of_term = {term: category_of(term.removeprefix(IN_REASON), words) for term in {term for term, _ in kept}}
     tokens = pd.DataFrame(
@@ -126,24 +132,65 @@ def index_terms(
             "status": [status for _, status in kept],
             "category": [of_term[term] for term, _ in kept],
             "label_term": [restates_label(term.removeprefix(IN_REASON), words) for term, _ in kept],
-            "sections": [[name for name, _ in sections[token].most_common(4)] for token in kept],
+            "sections": [[name for name, _ in found_in.most_common(4)] for found_in in sections],
         }
     )
     tokens["label_term"] = tokens["label_term"].astype(bool) | (tokens["category"] == "label-term")
     return TermIndex(counts, tokens)
 
 
-def _tokens_of(report: str, max_words: int) -> dict[tuple[str, str], tuple[int, list[str]]]:
-    found: dict[tuple[str, str], tuple[int, list[str]]] = {}
-    for mention in mentions(report, max_words=max_words):
-        if mention.section == LEFT_OUT:
-            continue
-        for name in (mention.term, *_kinds_of(mention.term)):
-            term = IN_REASON + name if mention.section == REASON else name
-            token = (sys.intern(term), sys.intern(mention.status))
-            n, where = found.get(token, (0, []))
-            found[token] = (n + 1, where if mention.section in where else [*where, mention.section])
-    return found
+class _Said(NamedTuple):
+    """Tokens of a block of reports.
+
+    Attributes
+    ----------
+    counted : Counted
+    sections : list of str
+        Headers.
+    in_sections : ndarray of shape (n_pairs, 3), int
+        Token, section, and how many of the reports that are learned from have it there; in the order of first sight.
+    """
+
+    counted: Counted
+    sections: list[str]
+    in_sections: np.ndarray
+
+
+def _count_block(piece: tuple[Sequence[str], np.ndarray], max_words: int) -> _Said:
+    reports, fit_on = piece
+    tokens, sections, places = Codes(), Codes(), Codes()
+    seen: dict[tuple[str, str], tuple[list[int], list[int]]] = {}  # by clause: its tokens, and each with its section
+    in_sections: Counter[int] = Counter()
+
+    def read(section: str, clause: str) -> tuple[list[int], list[int]]:
+        found = seen.get((section, clause))
+        if found is None:
+            before = IN_REASON if section == REASON else ""
+            codes = [
+                tokens[before + name, mention.status]
+                for mention in clause_mentions(clause, section, max_words)
+                for name in (mention.term, *_kinds_of(mention.term))
+            ]
+            where = sections[section]
+            found = seen[section, clause] = codes, [places[code, where] for code in dict.fromkeys(codes)]
+        return found
+
+    def read_all() -> Iterator[list[list[int]]]:
+        for report, first in zip(reports, fit_on.tolist(), strict=True):
+            said = [read(section, clause) for section, clause in clauses(str(report)) if section != LEFT_OUT]
+            if first:  # a report counts once for each section that it has a token in
+                in_sections.update(dict.fromkeys(chain.from_iterable(where for _, where in said)).keys())
+            yield [codes for codes, _ in said]
+
+    counts = count_codes(read_all())
+    pairs = list(places)
+    found = [(*pairs[place], n) for place, n in in_sections.items()]
+    return _Said(Counted(list(tokens), counts), list(sections), np.array(found, np.int64).reshape(-1, 3))
+
+
+def tokens_of(report: str, max_words: int) -> list[tuple[str, str]]:
+    """Return the tokens of a report, each once: terms, each with its status."""
+    return list(_count_block(([report], np.zeros(1, dtype=bool)), max_words).counted.tokens)
 
 
 @lru_cache(maxsize=100_000)
@@ -151,9 +198,15 @@ def _kinds_of(term: str) -> tuple[str, ...]:
     """Return what a concept is one of: "rib fracture" is a fracture, and a chest tube a support device."""
     category, last = category_of(term), term.rpartition(" ")[2]
     found = {GROUPS.get(category, term)}
-    if canonical(term) == term and canonical(last) == last and category_of(last) == category:
+    if last != term and _category_of_word(last) == category and canonical(term) == term:
         found.add(last)
     return tuple(sorted(found - {term}))
+
+
+@lru_cache(maxsize=50_000)
+def _category_of_word(word: str) -> str:
+    """Return the category of a word, "" for one that the lexicon has in another form."""
+    return category_of(word) if canonical(word) == word else ""
 
 
 def contrast_terms(

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -22,29 +22,36 @@ from scipy import sparse
 from scipy.special import expit, logit
 from scipy.stats import norm
 from sklearn.decomposition import PCA
-from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.feature_extraction.text import TfidfTransformer
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import check_random_state
 
+from mmaudit._blocks import block_of, blocks_of
+from mmaudit._engine import map_pieces
 from mmaudit._errors import InputError
 from mmaudit.data import AuditData, Target
 from mmaudit.slicers._scores import wilson
-from mmaudit.text import (
-    canonical,
-    findings_and_impression,
-    label_terms,
-    mentions,
-    report_sections,
-    report_terms,
-    restates_label,
-)
+from mmaudit.text import canonical, label_terms, mentions, report_sections, restates_label
+from mmaudit.text._counts import Codes, Counted, Counts, count_codes
 from mmaudit.text._lexicon import lexicon
+from mmaudit.text._sections import last_paragraph
+from mmaudit.text._terms import clause_terms, term_clauses
 
-__all__ = ["VERDICTS", "label_noise", "made_from_reports", "review_queue", "triage", "triage_shares"]
+__all__ = [
+    "VERDICTS",
+    "draw_patients",
+    "label_noise",
+    "made_from_reports",
+    "review_queue",
+    "triage",
+    "triage_each",
+    "triage_shares",
+]
 
 VERDICTS = ("label_error", "model_error", "ambiguous")
 SAYS = ("affirmed", "uncertain", "negated")  # of the label; where several are said of it, the first of these counts
+SAID = (*SAYS, "not mentioned", "")  # what a report says; "" where there is none
 
 # CLASSIFIER_PENALTY and PRIOR_IN_ALL were chosen on seed 100 of tests/bench/label_noise.py with the reports of Open-i;
 # the other numbers were set by what they mean.
@@ -55,8 +62,12 @@ SPEAKS = np.log(2)  # a second opinion that moves the odds by less is not worth 
 
 N_FOLDS = 5
 FEWEST_PATIENTS = 10  # of each label, for a second opinion
+MOST_LEARNED = 100_000  # samples, of whole patients, that the second opinion is learned from
 MOST_TERMS = 2000
+MOST_CANDIDATES = 4 * MOST_TERMS  # terms of these samples, of which each label has its own most frequent ones
+LEAST_REPORTS = 3  # that hold a term
 MOST_DIMENSIONS = 64
+LARGE = 20_000  # samples that are worth several processes
 TERM_C, EMBEDDING_C = 10.0, 0.1  # inverse strength of the penalty of the second opinion
 
 SURE = 1e-3  # probabilities nearer to 0 or 1 than this say no more: networks give them for no good reason
@@ -77,7 +88,7 @@ _FROM_REPORTS = re.compile(
     re.I,
 )
 _DENIES = re.compile(r"\b(?:not|no|without|never|nor)\b", re.I)
-_SENTENCE = re.compile(r"(?<=[.;:!?])\s+|\n+")
+_SENTENCE = re.compile(r" (?<=[.;:!?] )")  # of a section, which is one line
 
 UNHEARD = (
     "The labels were made from these reports: a report cannot bear witness to a label that was read from it, and is "
@@ -136,7 +147,8 @@ def triage(
 
     Second opinion: logistic regression on the terms of the reports, or on at most 64 principal components of the
     embeddings, out of fold (5 folds that share no patient). Where labels are few, or are noise, it knows nothing: its
-    log-odds are a column of the model below, which weighs and calibrates them (Platt).
+    log-odds are a column of the model below, which weighs and calibrates them (Platt). It is learned from at most about
+    100,000 samples, those of patients drawn at random, and given of all samples.
 
     Score: log-odds of the classifier, of the second opinion and three columns of what the report says are the
     features of a logistic regression of the true label; the recorded label is the true one, except for shares
@@ -161,20 +173,50 @@ def triage(
     Copas 1988, doi:10.1111/j.2517-6161.1988.tb01723.x; here with a rate for each label, by EM, and with priors.
     Platt 1999, "Probabilistic outputs for support vector machines".
     """
-    _check_target(data, target)
-    known = np.flatnonzero(target.y_true >= 0)
-    cases, asked = data.subset(known), target.take(known)
+    return triage_each(
+        data, [target], embeddings=embeddings, labels_from_reports=labels_from_reports, random_state=random_state
+    )[0]
+
+
+def triage_each(
+    data: AuditData,
+    targets: Sequence[Target],
+    *,
+    embeddings: Mapping[str, np.ndarray] | None = None,
+    labels_from_reports: bool | None = None,
+    random_state: int | np.random.RandomState | None = 0,
+) -> list[pd.DataFrame]:
+    """Return what `triage` says of each of several targets; the reports are read once for all of them."""
+    for target in targets:
+        _check_target(data, target)
     given = _check_embeddings(data, embeddings)
     leaked = made_from_reports(data) if labels_from_reports is None else bool(labels_from_reports)
     leaked &= data.reports is not None or "report" in given
     if leaked:
         given.pop("report", None)
+    patient = np.unique(data.patient_id.astype(str), return_inverse=True)[1]
+    heard = _hear(data, [target.name for target in targets], not leaked, patient, random_state)
+    return [
+        _judge(data, target, heard.said[:, k], heard.terms, given, leaked, patient, check_random_state(random_state))
+        for k, target in enumerate(targets)
+    ]
 
-    said = _what_reports_say(cases, asked.name)
+
+def _judge(
+    data: AuditData,
+    target: Target,
+    says: np.ndarray,
+    terms: Counted | None,
+    embeddings: Mapping[str, np.ndarray],
+    leaked: bool,
+    patient: np.ndarray,
+    rng: np.random.RandomState,
+) -> pd.DataFrame:
+    known = np.flatnonzero(target.y_true >= 0)
+    asked = target.take(known)
+    said = np.array(SAID, dtype=object)[says[known]]
     heard = said if not leaked else np.full(len(known), "", dtype=object)
-    second, source = _second_opinion(
-        cases, asked.y_true, {m: x[known] for m, x in given.items()}, leaked, check_random_state(random_state)
-    )
+    second, source = _second_opinion(known, asked.y_true, patient, terms, embeddings, rng)
     witnesses = _witnesses(asked, heard, second)
     model = _fit_contaminated(np.hstack(list(witnesses.values())), asked.y_true)
     favours = dict(zip(witnesses, model.favours(witnesses.values()), strict=True))
@@ -318,84 +360,247 @@ def label_noise(frame: pd.DataFrame, members: np.ndarray, *, alpha: float = 0.05
 # Witnesses
 
 
-def _what_reports_say(data: AuditData, name: str) -> np.ndarray:
-    """Return what each report says of a label: one of `SAYS`, "not mentioned", or "" where there is no report."""
+class _Heard(NamedTuple):
+    """What the reports say.
+
+    Attributes
+    ----------
+    said : ndarray of shape (n_samples, n_labels), int8
+        Of each label, as a position in `SAID`.
+    terms : Counted of n_samples, or None
+        Terms of the sections that are heard. None: not counted.
+    """
+
+    said: np.ndarray
+    terms: Counted | None
+
+
+class _Words(NamedTuple):
+    """The words of a label, and beginnings of words one of which is in every sentence that has one of them."""
+
+    words: tuple[str, ...]
+    stems: tuple[str, ...]
+
+
+def _hear(data: AuditData, names: Sequence[str], with_terms: bool, patient: np.ndarray, random_state) -> _Heard:
+    """Return what the reports say of some labels, and in which terms.
+
+    Of many reports those of some patients are read first: their most frequent terms are counted in the others.
+    """
+    n = data.n_samples
+    if data.reports is None:
+        return _Heard(np.full((n, len(names)), SAID.index(""), np.int8), None)
+    asked = [_words_of(data, name) for name in names]
+    if not with_terms or n <= MOST_LEARNED:
+        said, terms = _read(data.reports, asked, with_terms)
+        return _Heard(said, terms if with_terms else None)
+    first = draw_patients(patient, MOST_LEARNED, check_random_state(random_state))
+    at = [np.flatnonzero(first), np.flatnonzero(~first)]
+    said_first, terms = _read(block_of(data.reports, at[0]), asked, True)
+    terms = _most_frequent(terms, MOST_CANDIDATES)
+    vocabulary = {term: code for code, term in enumerate(terms.tokens)}
+    said_others, others = _read(block_of(data.reports, at[1]), asked, True, vocabulary)
+    order = np.argsort(np.concatenate(at))
+    counts = sparse.vstack([terms.counts, others.counts], format="csr")[order]
+    return _Heard(np.concatenate([said_first, said_others])[order], Counted(terms.tokens, counts))
+
+
+def _words_of(data: AuditData, name: str) -> _Words | None:
+    """Return the words of a label, or None where no report says anything of it plainly."""
     # Words that a user gave for several labels restate some of them: which, nobody said.
     further = data.label_terms if len(data.label_names) == 1 else ()
     # In the lexicon's words, in which mentions come: "effusion" is that of the pleura, not of the pericardium.
     given = [w for w in label_terms(name, further) if w.strip() and w not in ASSERT_NOTHING]
     words = tuple(sorted(filter(None, {canonical(w) for w in given})))
-    if data.reports is None or not words or name.lower().replace("_", " ").strip() in _UNHEARD:
-        return np.full(data.n_samples, "", dtype=object)
+    if not words or name.lower().replace("_", " ").strip() in _UNHEARD:
+        return None
     spoken = [*given, *(v for c in lexicon() if c.name in words for v in (c.name, *c.variants))]
-    stems = tuple({max(phrase.split(), key=len)[:5] for phrase in spoken})
-    return np.array([_says(text, words, stems) if text.strip() else "" for text in data.reports], dtype=object)
+    return _Words(words, tuple({max(phrase.split(), key=len)[:5] for phrase in spoken}))
 
 
-def _says(text: str, words: tuple[str, ...], stems: tuple[str, ...]) -> str:
-    """Return what a report says of these words, in the first of its sections that says anything."""
-    for section in _heard_sections(text):
-        sentences = _SENTENCE.split(section.lower())
+def _read(
+    reports: Any, asked: Sequence[_Words | None], with_terms: bool, vocabulary: Mapping[str, int] | None = None
+) -> tuple[np.ndarray, Counted]:
+    """Return what reports say of each label, and their terms: all, or those of a vocabulary."""
+    pieces = [block_of(reports, rows) for rows in blocks_of(reports)]
+    said, terms = [np.empty((0, len(asked)), np.int8)], Counts()
+    for of_block, counted in map_pieces(
+        _read_block, pieces, asked, with_terms, vocabulary, large=len(reports) >= LARGE
+    ):
+        said.append(of_block)
+        terms.add(counted)
+    return np.concatenate(said), terms.whole()
+
+
+def _read_block(
+    reports: Iterable[str], asked: Sequence[_Words | None], with_terms: bool, vocabulary: Mapping[str, int] | None
+) -> tuple[np.ndarray, Counted]:
+    codes = Codes() if vocabulary is None else vocabulary
+    seen: dict[str, tuple[list[int], ...]] = {}  # by clause: the codes of its terms
+    said = []
+
+    def read(clause: str) -> tuple[list[int], ...]:
+        found = seen.get(clause)
+        if found is None:
+            known = (
+                terms if vocabulary is None else filter(codes.__contains__, terms) for terms in clause_terms(clause)
+            )
+            found = seen[clause] = tuple([codes[term] for term in terms] for terms in known)
+        return found
+
+    def read_all() -> Iterator[Iterable[list[int]]]:
+        for report in reports:
+            sections = _heard_sections(report)
+            said.append([_says(sections, words) for words in asked] if report.strip() else blank)
+            parts = [read(clause) for clause in term_clauses(" ".join(sections))] if with_terms else []
+            yield (of_clause for of_kind in zip(*parts, strict=True) for of_clause in of_kind)  # in the order of terms
+
+    blank = [SAID.index("")] * len(asked)
+    counts = count_codes(read_all(), None if vocabulary is None else len(vocabulary))
+    return np.array(said, np.int8).reshape(-1, len(asked)), Counted(list(codes), counts)
+
+
+def _says(sections: Sequence[str], asked: _Words | None) -> int:
+    """Return what a report says of these words, in the first of its sections that says anything; as in `SAID`."""
+    if asked is None:
+        return SAID.index("")
+    for section in sections:
+        lowered = section.lower()
+        if not any(stem in lowered for stem in asked.stems):
+            continue
         # Reading a sentence is slow: only those are read that hold the beginning of one of the words.
-        spoken = (_statuses(s, words) for s in sentences if any(stem in s for stem in stems))
-        statuses = frozenset().union(*spoken)
-        for status in SAYS:
-            if status in statuses:
-                return status
-    return "not mentioned"
+        spoken = (_status(s, asked.words) for s in _SENTENCE.split(lowered) if any(stem in s for stem in asked.stems))
+        status = min(spoken, default=len(SAYS))
+        if status < len(SAYS):
+            return status
+    return SAID.index("not mentioned")
 
 
 def _heard_sections(text: str) -> list[str]:
     sections = report_sections(text)
-    return [sections[s] for s in ("IMPRESSION", "FINDINGS") if s in sections] or [findings_and_impression(text)]
+    return [sections[s] for s in ("IMPRESSION", "FINDINGS") if s in sections] or [last_paragraph(text)]
 
 
 @lru_cache(maxsize=50_000)
-def _statuses(sentence: str, words: tuple[str, ...]) -> frozenset[str]:
-    """Return the statuses in which a sentence mentions any of these words; most sentences are said many times."""
-    return frozenset(m.status for m in mentions(sentence) if restates_label(m.term, words))
+def _status(sentence: str, words: tuple[str, ...]) -> int:
+    """Return the first status in which a sentence mentions any of these words; most sentences are said many times."""
+    found = {m.status for m in mentions(sentence) if restates_label(m.term, words)}
+    return next((k for k, status in enumerate(SAYS) if status in found), len(SAYS))
+
+
+def draw_patients(patient: np.ndarray, most: int, rng: np.random.RandomState) -> np.ndarray:
+    """Return the samples of patients drawn at random, each as likely as any other, a mask of about `most` samples.
+
+    Parameters
+    ----------
+    patient : ndarray of shape (n_samples,), int
+        Patient codes from 0.
+    most : int
+        Samples to draw, of patients as large as they are on average; all where there are no more.
+    rng : RandomState
+    """
+    if len(patient) <= most:
+        return np.ones(len(patient), dtype=bool)
+    present = np.unique(patient)
+    drawn = np.zeros(patient.max() + 1, dtype=bool)
+    drawn[rng.permutation(present)[: max(1, round(len(present) * most / len(patient)))]] = True
+    return drawn[patient]
 
 
 def _second_opinion(
-    data: AuditData, y: np.ndarray, embeddings: Mapping[str, np.ndarray], leaked: bool, rng: np.random.RandomState
+    known: np.ndarray,
+    y: np.ndarray,
+    patient: np.ndarray,
+    terms: Counted | None,
+    embeddings: Mapping[str, np.ndarray],
+    rng: np.random.RandomState,
 ) -> tuple[np.ndarray, str]:
-    """Return out-of-fold probabilities of label 1 by a model that never saw the classifier, and what it looks at."""
-    unknown = np.full(data.n_samples, np.nan)
-    patient = np.unique(data.patient_id.astype(str), return_inverse=True)[1]
-    if min(len(np.unique(patient[y == label])) for label in (0, 1)) < FEWEST_PATIENTS:
+    """Return out-of-fold probabilities of label 1 by a model that never saw the classifier, and what it looks at.
+
+    `known` are the positions of the samples that `y` is of; the rest is of all samples.
+    """
+    unknown = np.full(len(known), np.nan)
+    patient = np.unique(patient[known], return_inverse=True)[1]
+    learned = draw_patients(patient, MOST_LEARNED, rng)
+    if min(len(np.unique(patient[learned & (y == label)])) for label in (0, 1)) < FEWEST_PATIENTS:
         return unknown, ""
-    if data.reports is not None and not leaked:
-        x, source, strength = _term_matrix(data.reports), "the reports", TERM_C
+    if terms is not None:
+        (x, look), source, strength = _of_terms(terms, known[learned]), "the reports", TERM_C
     elif embeddings:
-        x, source, strength = _components(embeddings, rng), f"the {' and '.join(embeddings)} embeddings", EMBEDDING_C
+        x, look = _of_embeddings(embeddings, known[learned], rng)
+        source, strength = f"the {' and '.join(embeddings)} embeddings", EMBEDDING_C
     else:
         return unknown, ""
     if x.shape[1] == 0:
         return unknown, ""
     fold = _folds(patient, y, rng)
+    models = list(
+        map_pieces(_fit_fold, range(N_FOLDS), x, y[learned], fold[learned], strength, large=x.shape[0] >= LARGE)
+    )
     opinion = unknown
-    for k in range(N_FOLDS):
-        held_out = fold == k
-        model = LogisticRegression(C=strength, solver="liblinear").fit(x[~held_out], y[~held_out])
-        opinion[held_out] = model.predict_proba(x[held_out])[:, 1]
+    opinion[learned] = _out_of_fold(models, x, fold[learned])
+    others = np.flatnonzero(~learned)
+    for rows in blocks_of(others):
+        opinion[others[rows]] = _out_of_fold(models, look(known[others[rows]]), fold[others[rows]])
     return opinion, source
 
 
-def _term_matrix(reports: Iterable[str]) -> sparse.csr_matrix:
-    """Return the TF-IDF of the terms of the sections that are heard, shape (n_samples, n_terms)."""
-    texts = [" ".join(_heard_sections(text)) for text in reports]
-    try:
-        return TfidfVectorizer(analyzer=report_terms, min_df=3, max_features=MOST_TERMS).fit_transform(texts)
-    except ValueError:  # no term is frequent enough
-        return sparse.csr_matrix((len(texts), 0))
+def _fit_fold(k: int, x: Any, y: np.ndarray, fold: np.ndarray, strength: float) -> LogisticRegression:
+    seen = fold != k
+    return LogisticRegression(C=strength, solver="liblinear").fit(x[seen], y[seen])
 
 
-def _components(embeddings: Mapping[str, np.ndarray], rng: np.random.RandomState) -> np.ndarray:
-    """Return principal components of the embeddings, each modality with the same say, of variance 1 on average."""
-    parts = [StandardScaler().fit_transform(x) / np.sqrt(x.shape[1]) for x in embeddings.values()]
-    x = np.hstack(parts)
-    reduced = PCA(min(MOST_DIMENSIONS, *x.shape), svd_solver="randomized", random_state=rng).fit_transform(x)
-    return reduced / max(np.sqrt(reduced.var()), 1e-12)
+def _out_of_fold(models: Sequence[LogisticRegression], x: Any, fold: np.ndarray) -> np.ndarray:
+    opinion = np.empty(len(fold))
+    for k, model in enumerate(models):
+        if (fold == k).any():
+            opinion[fold == k] = model.predict_proba(x[fold == k])[:, 1]
+    return opinion
+
+
+_Look = Callable[[np.ndarray], Any]
+
+
+def _of_terms(terms: Counted, learned: np.ndarray) -> tuple[sparse.csr_matrix, _Look]:
+    """Return the TF-IDF of the terms of the reports that are learned from, and how to have that of others."""
+    everyone = len(learned) == terms.counts.shape[0]
+    found = _most_frequent(Counted(terms.tokens, terms.counts if everyone else terms.counts[learned]), MOST_TERMS)
+    if not found.tokens:
+        return found.counts, terms.counts.__getitem__
+    column = {term: k for k, term in enumerate(terms.tokens)}
+    columns = [column[term] for term in found.tokens]
+    tfidf = TfidfTransformer()
+    x = tfidf.fit_transform(found.counts.astype(float))
+    return x, lambda rows: tfidf.transform(terms.counts[rows][:, columns].astype(float))
+
+
+def _most_frequent(terms: Counted, most: int) -> Counted:
+    """Return the most frequent of the terms that three reports hold, in the order of letters, as TfidfVectorizer."""
+    n_reports = np.bincount(terms.counts.indices, minlength=len(terms.tokens))
+    often = sorted(np.flatnonzero(n_reports >= LEAST_REPORTS).tolist(), key=terms.tokens.__getitem__)
+    total = np.bincount(terms.counts.indices, weights=terms.counts.data, minlength=len(terms.tokens)).astype(int)
+    columns = [often[k] for k in np.sort(np.argsort(-total[often])[:most])]
+    return Counted([terms.tokens[k] for k in columns], terms.counts[:, columns])
+
+
+def _of_embeddings(
+    embeddings: Mapping[str, np.ndarray], learned: np.ndarray, rng: np.random.RandomState
+) -> tuple[np.ndarray, _Look]:
+    """Return principal components of the embeddings that are learned from, and how to have those of others.
+
+    Each modality has the same say; the variance is 1 on average.
+    """
+    scalers = {modality: StandardScaler() for modality in embeddings}
+
+    def scaled(rows: np.ndarray, scale: str) -> np.ndarray:
+        parts = [getattr(scalers[m], scale)(x[rows]) / np.sqrt(x.shape[1]) for m, x in embeddings.items()]
+        return np.hstack(parts)
+
+    x = scaled(learned, "fit_transform")
+    pca = PCA(min(MOST_DIMENSIONS, *x.shape), svd_solver="randomized", random_state=rng)
+    reduced = pca.fit_transform(x)
+    spread = max(np.sqrt(reduced.var()), 1e-12)
+    return reduced / spread, lambda rows: pca.transform(scaled(rows, "transform")) / spread
 
 
 def _folds(patient: np.ndarray, y: np.ndarray, rng: np.random.RandomState) -> np.ndarray:

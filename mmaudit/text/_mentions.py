@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -11,11 +12,11 @@ from mmaudit.text._lexicon import fold, folded_word
 from mmaudit.text._sections import section_parts
 from mmaudit.text._terms import CLAUSE, runs
 
-__all__ = ["Mention", "mentions"]
+__all__ = ["Mention", "clause_mentions", "clauses", "mentions"]
 
 # A line that was cut where it was full, not where the author ended it: long, no mark, and small letters go on.
 _WRAPPED = re.compile(r"(?<=[^\n]{39}[^\s.;:?!])[ \t]*\n[ \t]*(?=[a-z])")
-_GLUED = re.compile(r"(?<=[a-z)])\.(?=[A-Z][a-z])")  # "normal limits.The lungs"
+_GLUED = re.compile(r"\.(?<=[a-z)]\.)(?=[A-Z][a-z])")  # "normal limits.The lungs"; the mark first: found faster
 CHANGED = ((_WRAPPED, " "), (_GLUED, ". "))  # in letters as they are written
 UNDERSCORE = re.compile("_")
 VERSUS = re.compile(r"\bvs\.")
@@ -74,22 +75,30 @@ def mentions(text: str, *, max_words: int = 3) -> list[Mention]:
     >>> [(m.term, m.status) for m in mentions("No effusions. Possible pneumonia.", max_words=1)]
     [('pleural effusion', 'negated'), ('pneumonia', 'uncertain')]
     """
-    found: list[Mention] = []
+    return [mention for section, clause in clauses(text) for mention in clause_mentions(clause, section, max_words)]
+
+
+def clauses(text: str) -> Iterator[tuple[str, str]]:
+    """Yield the clauses of a report in small letters, each after the header of its section."""
     for section, part in section_parts(text):
-        for pattern, instead in CHANGED:
-            part = pattern.sub(instead, part)
-        part = QUERY.sub("?", VERSUS.sub("versus", part.lower().replace("_", " ")))
+        if "\n" in part:
+            part = _WRAPPED.sub(" ", part)
+        part = _GLUED.sub(". ", part).lower().replace("_", " ")
+        if "vs." in part:
+            part = VERSUS.sub("versus", part)
+        if "?" in part:
+            part = QUERY.sub("?", part)
         at = 0
         for mark in CLAUSE.finditer(part):
             asked = "?" if "?" in mark.group() else ""
-            found += _clause_mentions(part[at : mark.start()].strip() + asked, section, max_words)
+            yield section, part[at : mark.start()].strip() + asked
             at = mark.end()
-        found += _clause_mentions(part[at:].strip(), section, max_words)
-    return found
+        yield section, part[at:].strip()
 
 
 @lru_cache(maxsize=50_000)
-def _clause_mentions(clause: str, section: str, max_words: int) -> tuple[Mention, ...]:
+def clause_mentions(clause: str, section: str, max_words: int) -> tuple[Mention, ...]:
+    """Return the mentions of a clause as `clauses` gives it."""
     said = runs(tag(fold(NOT_WORDS.sub(" ", clause)), CONTEXT, folded_word))
     return tuple(
         Mention(" ".join(words[i : i + n]), status, section)

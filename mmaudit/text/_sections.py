@@ -8,7 +8,14 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["CLEANED", "findings_and_impression", "report_sections", "section_parts", "section_spans"]
+__all__ = [
+    "CLEANED",
+    "findings_and_impression",
+    "last_paragraph",
+    "report_sections",
+    "section_parts",
+    "section_spans",
+]
 
 # Any line that starts in capitals followed by a colon; the few headers that also occur in small letters by name.
 _HEADER = re.compile(
@@ -18,9 +25,12 @@ _HEADER = re.compile(
 )
 _BANNER = re.compile(r"^[ \t]*(?:FINAL|PRELIMINARY|INTERIM) (?:REPORT|ADDENDUM)[ \t]*$", re.MULTILINE)
 _RULE = re.compile(r"^[ \t]*[_=*-]{5,}[ \t]*$", re.MULTILINE)
+_RULE_MARKS = re.compile(r"[_=*-][_=*-]{4}")
+_RETURN = re.compile(r"\r\n?")
+_PARAGRAPH = re.compile(r"\n[ \t]*\n")
 
 # What is taken out before a report is read, in this order, and what comes instead of it
-CLEANED = ((re.compile(r"\r\n?"), "\n"), (_BANNER, ""), (_RULE, ""))
+CLEANED = ((_RETURN, "\n"), (_BANNER, ""), (_RULE, ""))
 
 _SAME = {
     "FINDING": "FINDINGS",
@@ -81,14 +91,22 @@ def report_sections(text: str) -> dict[str, str]:
 
 def section_parts(text: str) -> list[tuple[str, str]]:
     """Return name and text of each part of a report, lines as they are; the name before the first header is ""."""
-    for pattern, instead in CLEANED:
-        text = pattern.sub(instead, text)
+    text = _cleaned(text)
     return [(name, text[start:end]) for name, _, start, end in section_spans(text)]
+
+
+def _cleaned(text: str) -> str:
+    # A search for a mark is much faster than one for a line.
+    if "\r" in text:
+        text = _RETURN.sub("\n", text)
+    if "REPORT" in text or "ADDENDUM" in text:
+        text = _BANNER.sub("", text)
+    return _RULE.sub("", text) if _RULE_MARKS.search(text) else text
 
 
 def section_spans(text: str) -> list[tuple[str, int, int, int]]:
     """Return of each part of a cleaned text its name, where its header begins, and where its body begins and ends."""
-    headers = list(_HEADER.finditer(text))
+    headers = list(_HEADER.finditer(text)) if ":" in text else []
     ends = [*(header.start() for header in headers), len(text)]
     spans = [("", 0, 0, ends[0])]
     for header, end in zip(headers, ends[1:], strict=True):
@@ -101,9 +119,10 @@ def findings_and_impression(text: str) -> str:
     """Return FINDINGS and IMPRESSION of a report as one line; the last paragraph where it has neither."""
     sections = report_sections(text)
     parts = [sections[name] for name in ("FINDINGS", "IMPRESSION") if name in sections]
-    if parts:
-        return " ".join(parts)
-    for pattern, instead in CLEANED:
-        text = pattern.sub(instead, text)
-    paragraphs = [p for p in re.split(r"\n[ \t]*\n", text) if p.strip()]
+    return " ".join(parts) if parts else last_paragraph(text)
+
+
+def last_paragraph(text: str) -> str:
+    """Return the last paragraph of a report as one line."""
+    paragraphs = [p for p in _PARAGRAPH.split(_cleaned(text)) if p.strip()]
     return " ".join(paragraphs[-1].split()) if paragraphs else ""

@@ -10,7 +10,18 @@ from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
 
 from mmaudit.text._context import AFFIRMED, NEGATED, NEGEX, Tagged, tag
 
-__all__ = ["CLAUSE", "CONCEPTS", "STOP_WORDS", "label_terms", "report_terms", "restates_label", "runs", "singular"]
+__all__ = [
+    "CLAUSE",
+    "CONCEPTS",
+    "STOP_WORDS",
+    "clause_terms",
+    "label_terms",
+    "report_terms",
+    "restates_label",
+    "runs",
+    "singular",
+    "term_clauses",
+]
 
 # Words that stand for one thing are also counted together, since a slice seldom depends on which of them was typed.
 # Tubes and lines after the device sections of RadLex (radlex.org) and the CheXpert mention list for support devices.
@@ -25,8 +36,9 @@ CONCEPTS = {
 _CONCEPTS_OF = {word: [c for c, words in CONCEPTS.items() if word in words] for ws in CONCEPTS.values() for word in ws}
 _NO_DEVICE = re.compile(r"\b(?:in line with|first[- ]line|second[- ]line|pleural line|fissure line|lead to|leads to)\b")
 
-# A run of marks is tried from its first only: from each of them, a line of 100,000 dots would take minutes.
-CLAUSE = re.compile(r"(?<![.;:?!\n])[.;:?!\n]+(?=\s|$)|\n+")
+# Marks that a blank or the end comes after, or line breaks. A run of marks is tried from its first only: from each of
+# them, a line of 100,000 dots would take minutes. What a match begins with comes first, for it to be found fast.
+CLAUSE = re.compile(r"[.;:?!\n](?:(?<![.;:?!\n]{2})[.;:?!\n]*(?=\s|$)|(?<=\n)\n*)")
 # Words that say of something else that it is there: the something is the term.
 _FILLERS = {
     "place",
@@ -47,8 +59,17 @@ _NO = {AFFIRMED: "", NEGATED: "no "}
 
 
 @lru_cache(maxsize=50_000)
-def _clause_tokens(clause: str) -> tuple[Tagged, ...]:
-    return tuple(tag(_NO_DEVICE.sub(" ", clause), NEGEX, lambda word: "" if word in STOP_WORDS else singular(word)))
+def clause_terms(clause: str, max_words: int = 2) -> tuple[tuple[str, ...], ...]:
+    """Return the terms of a clause: those of one word, of two and so on, and concepts last."""
+    tokens = tag(_NO_DEVICE.sub(" ", clause), NEGEX, lambda word: "" if word in STOP_WORDS else singular(word))
+    found = [(words, _NO[status]) for words, status in runs(tokens)]
+    return (
+        *(
+            tuple(no + " ".join(words[i : i + n]) for words, no in found for i in range(len(words) - n + 1))
+            for n in range(1, max_words + 1)
+        ),
+        tuple(no + concept for words, no in found for word in words for concept in _CONCEPTS_OF.get(word, ())),
+    )
 
 
 def singular(word: str) -> str:
@@ -85,17 +106,13 @@ def report_terms(text: str, *, max_words: int = 2) -> list[str]:
     >>> report_terms("No effusion. Chest tube.")
     ['no effusion', 'chest', 'tube', 'chest tube', 'tube or line', 'support device']
     """
-    clauses = [_clause_tokens(c.strip()) for c in CLAUSE.split(text.lower()) if c.strip()]
-    found = [run for tokens in clauses for run in runs(tokens)]
-    terms = []
-    for n_words in range(1, max_words + 1):
-        for words, status in found:
-            before = _NO[status]
-            terms += [before + " ".join(words[i : i + n_words]) for i in range(len(words) - n_words + 1)]
-    for tokens in clauses:
-        for word, status, _ in tokens:
-            terms += [_NO[status] + concept for concept in _CONCEPTS_OF.get(word, ())]
-    return terms
+    parts = [clause_terms(clause, max_words) for clause in term_clauses(text)]
+    return [term for k in range(max_words + 1) for of_clause in parts for term in of_clause[k]]
+
+
+def term_clauses(text: str) -> list[str]:
+    """Return the clauses of a report in small letters, as `report_terms` reads them."""
+    return [clause for part in CLAUSE.split(text.lower()) if (clause := part.strip())]
 
 
 def runs(words: Iterable[Tagged]) -> list[tuple[list[str], str]]:

@@ -1,12 +1,15 @@
 """Explanations from end to end: what an audit says of a planted failure, of nothing, and of a user's own guess."""
 
+import json
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
 
 import mmaudit as mma
 from mmaudit._errors import InputError
-from mmaudit.explain import Explanation
+from mmaudit.explain import Explanation, _explain
 
 pytestmark = pytest.mark.filterwarnings("ignore::mmaudit.AuditWarning")
 
@@ -320,3 +323,68 @@ def test_the_same_seed_gives_the_same_explanations(audited):
     data, _, result = audited
     again = mma.audit(data, **FAST)
     assert again.explanations == result.explanations
+
+
+@pytest.fixture(scope="module")
+def sampled():
+    data, _, _ = cohort()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_explain, "MOST_EXPLAINED", 700)
+        return data, [mma.audit(data, **FAST, random_state=0) for _ in range(2)]
+
+
+class TestSample:
+    """Of many samples, those of some patients are looked at; here of more than 700."""
+
+    def test_all_samples_are_looked_at_where_there_are_few(self, audited):
+        assert all(told["sampled"] is None for told in audited[2].explanations.values())
+
+    def test_it_is_stated(self, sampled):
+        data, (result, _) = sampled
+        discovery = (result.samples["part"] == "discovery").to_numpy()
+        for told in result.explanations.values():
+            stated = told["sampled"]
+            assert stated["of_samples"] == data.n_samples
+            assert stated["n_samples"] == 2 * stated["n_patients"] == pytest.approx(700, abs=3)  # two films a patient
+            assert stated["of_patients"] == data.n_patients
+            of = len(set(data.patient_id[~discovery]))
+            n = round(of * 700 / 1200)
+            assert stated["standard_error"] == pytest.approx(np.sqrt(0.25 / n * (of - n) / (of - 1)), rel=0.01)
+            members = stated["members"]
+            assert members["n_patients"] <= members["of_patients"]
+            assert members["few"] == (members["n_patients"] < 50)
+            json.dumps(stated, allow_nan=False)
+
+    def test_it_is_the_same_again(self, sampled):
+        _, (one, other) = sampled
+        assert one.explanations == other.explanations
+
+    def test_the_failure_is_found_and_every_sample_has_its_verdict(self, sampled):
+        data, (result, _) = sampled
+        told = result.explain(result.findings.loc[0, "slice_id"])
+        parts = told.parts.set_index("kind")
+        assert parts.loc["terms", "text"] == "the report mentions chest tube"
+        assert parts.loc["terms", "f1"] > 0.95
+        assert parts.loc["terms", "n_samples"] < 0.75 * data.n_samples / 2 * 0.25
+        (verdicts,) = result._verdicts.values()
+        assert len(verdicts) == data.n_samples
+        assert verdicts["second_opinion"].notna().all()
+
+    def test_a_slice_with_few_held_out_patients_is_said_to_be(self):
+        truth, patient = np.zeros(400, dtype=int), np.arange(400)
+        discovery = patient % 2 == 0
+        target = mma.data.Target("x", truth, np.zeros(400), np.zeros(400, dtype=bool))
+        data = SimpleNamespace(n_samples=400, patient_id=patient.astype(str), reports=None)
+        features = SimpleNamespace(table=pd.DataFrame(index=range(400)), kinds={}, embeddings={})
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(_explain, "MOST_EXPLAINED", 200)
+            cases = _explain._Cases.drawn(
+                data, [target], features, np.zeros((400, 1)), discovery, patient, np.random.RandomState(0)
+            )
+        assert cases.discovery.sum() == (~cases.discovery).sum() == 100
+        for last, few in ((40, True), (400, False), (0, True)):
+            members = _explain._sampled(cases, patient, discovery, patient < last)["members"]
+            drawn = int(((cases.patient < last) & ~cases.discovery).sum())
+            assert (members["n_patients"], members["few"]) == (drawn, few)
+            assert members["of_patients"] == last // 2
+            assert (members["standard_error"] is None) == (last == 0)

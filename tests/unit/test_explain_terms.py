@@ -1,9 +1,15 @@
 """Report terms that set a slice apart: counted by patient, within label and outcome, negation kept apart."""
 
+from collections import Counter
+
+import joblib
 import numpy as np
+import pandas as pd
 import pytest
 
 from mmaudit.explain._tokens import TERM_COLUMNS, contrast_terms, index_terms
+from mmaudit.text import mentions
+from tests.unit._unread import Unread
 
 RNG = np.random.default_rng(0)
 FILLER = ("Heart size is normal.", "Lungs are clear.", "No pleural effusion.", "Degenerative change of the spine.")
@@ -155,6 +161,45 @@ def test_the_vocabulary_is_that_of_discovery():
     assert "pacemaker" in set(index.tokens["term"])
     assert "sternotomy" not in set(index.tokens["term"])
     assert index.holds("sternotomy").sum() == 0
+
+
+def sections_of_reports():
+    """Return reports with sections, and patients with several of them."""
+    reports, _ = reports_with(0.5, 0.5, "Rib fracture. Chest tube? No rib fracture.", "Possible pneumonia.", n=90)
+    ends = ("", "\nIMPRESSION: Rib fracture.", "\nIMPRESSION: Heart size is normal.\nCOMPARISON: Old chest tube.")
+    reports = [f"INDICATION: Chest tube?\n{r}{ends[k % 3]}" for k, r in enumerate(reports)]
+    return [*reports, "", " "], np.r_[np.arange(90) // 3, 30, 30]
+
+
+def test_counts_are_those_of_mentions():
+    reports, patient = sections_of_reports()
+    index = index_terms(reports, fit_on=np.ones(92, dtype=bool), patient=patient, min_count=1)
+    said = [[(m.term, m.status, m.section) for m in mentions(r) if m.section != "COMPARISON"] for r in reports]
+    for term, status in (("rib fracture", "affirmed"), ("rib fracture", "negated"), ("pneumonia", "uncertain")):
+        (at,) = np.flatnonzero((index.tokens["term"] == term) & (index.tokens["status"] == status))
+        expected = [sum(m[:2] == (term, status) for m in of_one) for of_one in said]
+        assert index.counts[:, at].toarray().ravel().tolist() == expected
+        sections = Counter(s for of_one in said for s in {m[2] for m in of_one if m[:2] == (term, status)})
+        assert [sections[s] for s in index.tokens["sections"][at]] == sorted(sections.values(), reverse=True)
+    assert "indication: chest tube" in set(index.tokens["term"])
+
+
+@pytest.mark.parametrize("patients", [True, False])
+def test_the_index_is_the_same_whatever_the_blocks_and_the_engine(patients):
+    reports, patient = sections_of_reports()
+    options = {"fit_on": patient % 3 > 0, "patient": patient if patients else None, "min_count": 3}
+    whole = index_terms(reports, **options)
+    assert len(whole.tokens) > 15
+
+    def check(index):
+        pd.testing.assert_frame_equal(index.tokens, whole.tokens)
+        for name in ("data", "indices", "indptr"):
+            np.testing.assert_array_equal(getattr(index.counts, name), getattr(whole.counts, name))
+
+    for n_rows in (1, 7, 1000):
+        check(index_terms(Unread(reports, n_rows), **options))
+        with joblib.parallel_config("threading", n_jobs=2):
+            check(index_terms(Unread(reports, n_rows), **options))
 
 
 def test_nothing_to_compare():

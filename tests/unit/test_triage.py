@@ -5,6 +5,7 @@ import subprocess
 import sys
 import warnings
 
+import joblib
 import numpy as np
 import pandas as pd
 import pytest
@@ -13,12 +14,15 @@ from scipy.optimize import minimize
 from scipy.special import expit, logit
 from scipy.stats import beta as beta_distribution
 from scipy.stats import norm
+from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.metrics import roc_auc_score
 
 import mmaudit as mma
 from mmaudit.data import Target
 from mmaudit.explain import _triage
-from mmaudit.explain._triage import UNHEARD, label_noise, review_queue, triage, triage_shares
+from mmaudit.explain._triage import UNHEARD, label_noise, review_queue, triage, triage_each, triage_shares
+from mmaudit.text import report_terms
+from tests.unit._unread import Unread
 
 ADMITS = ("Small left pleural effusion.", "Moderate right effusion.", "There is a pleural effusion at the base.")
 DENIES = ("No pleural effusion.", "The lungs are clear without effusion.", "No effusion or pneumothorax is seen.")
@@ -235,6 +239,64 @@ def test_the_second_opinion_knows_nothing_that_is_only_true_of_the_patient():
     assert abs(roc_auc_score(frame["label"], frame["second_opinion"]) - 0.5) < 0.1
 
 
+def test_the_terms_of_reports_are_those_of_scikit_learn():
+    data, *_ = made_up(300)
+    patient = np.arange(300)
+    terms = _triage._hear(data, ["Pleural Effusion"], True, patient, 0).terms
+    for learned in (patient, np.arange(0, 300, 2)):
+        x, look = _triage._of_terms(terms, learned)
+        texts = [" ".join(_triage._heard_sections(text)) for text in data.reports]
+        vectorizer = TfidfVectorizer(analyzer=report_terms, min_df=3, max_features=_triage.MOST_TERMS)
+        expected = vectorizer.fit_transform([texts[k] for k in learned])
+        assert x.shape == expected.shape
+        assert abs(x - expected).max() < 1e-12
+        assert abs(look(patient) - vectorizer.transform(texts)).max() < 1e-12
+
+
+@pytest.mark.parametrize("most", [10**6, 200])
+@pytest.mark.parametrize("n_rows", [7, 1000])
+def test_the_triage_is_the_same_whatever_the_blocks_and_the_engine(monkeypatch, most, n_rows):
+    monkeypatch.setattr(_triage, "MOST_LEARNED", most)
+    data, *_ = made_up(400, per_patient=2)
+    whole = judged(data)
+    data.reports = Unread(data.reports, n_rows)
+    pd.testing.assert_frame_equal(judged(data), whole)
+    with joblib.parallel_config("threading", n_jobs=2):
+        pd.testing.assert_frame_equal(judged(data), whole)
+
+
+def test_a_second_opinion_learned_from_some_patients_is_given_of_all(monkeypatch):
+    data, flipped, _ = made_up(2000, per_patient=2, dimensions=5)
+    bare, *_ = made_up(2000, per_patient=2, dimensions=5, report=None)
+    before = [judged(data), judged(bare)]
+    monkeypatch.setattr(_triage, "MOST_LEARNED", 800)
+    after = [judged(data), judged(bare)]
+    for whole, some in zip(before, after, strict=True):
+        assert some.attrs["second_opinion"] == whole.attrs["second_opinion"] != ""
+        assert some["second_opinion"].between(0, 1).all()
+        assert not some["second_opinion"].equals(whole["second_opinion"])
+        assert (some["report_says"] == whole["report_says"]).all()
+        found = [(f["verdict"] == "label_error").to_numpy() for f in (whole, some)]
+        assert (found[0] == found[1]).mean() > 0.95
+        aurocs = [roc_auc_score(flipped, f["score"]) for f in (whole, some)]
+        assert aurocs[1] > aurocs[0] - 0.03
+    pd.testing.assert_frame_equal(judged(data), after[0])
+
+
+def test_patients_are_drawn_whole_and_each_as_often():
+    rng = np.random.RandomState(0)
+    patient = np.repeat(np.arange(100), rng.randint(1, 9, 100))
+    times = np.zeros(100)
+    for _ in range(400):
+        drawn = _triage.draw_patients(patient, len(patient) // 4, rng)
+        n_drawn = np.bincount(patient, weights=drawn, minlength=100)
+        assert set(n_drawn / np.bincount(patient)) == {0.0, 1.0}
+        assert np.count_nonzero(n_drawn) == 25
+        times += n_drawn > 0
+    assert np.abs(times - 100).max() < 4.5 * np.sqrt(400 * 0.25 * 0.75)
+    assert _triage.draw_patients(patient, len(patient), rng).all()
+
+
 def test_too_few_patients_of_a_label_give_no_second_opinion():
     data, *_ = made_up(200)
     few = data.with_labels((np.arange(200) < 9).astype(int))
@@ -384,8 +446,11 @@ def test_each_of_several_labels_is_judged_by_its_own_words():
         patient_id="w",
         label_name=["Pleural Effusion", "Pneumothorax"],
     )
+    together = triage_each(data, data.targets())
     for j, target in enumerate(data.targets()):
-        said = triage(data, target)["report_says"].to_numpy()
+        alone = triage(data, target)
+        pd.testing.assert_frame_equal(together[j], alone)
+        said = alone["report_says"].to_numpy()
         known = target.y_true >= 0
         assert (said[known] == np.where(y[known, j] == 1, "affirmed", "negated")).all()
         assert (said[~known] == "").all()
@@ -546,14 +611,19 @@ def test_where_labels_were_made_from_reports(card, from_reports):
     assert _triage.made_from_reports(data) == from_reports
 
 
+def says(data, name):
+    heard = _triage._hear(data, [name], False, np.arange(data.n_samples), 0)
+    return {_triage.SAID[k] for k in heard.said[:, 0]}
+
+
 def test_a_label_that_nothing_says_plainly_is_not_heard():
     """ "No finding" is said by denying others; a name without words, and words shared by labels, say nothing."""
     texts = ["No finding.", "Findings suggest pneumonia."] * 20
     frame = pd.DataFrame({"y": [1, 0] * 20, "z": [0, 1] * 20, "report": texts, "who": range(40)})
     for name in ("No Finding", "y"):
         data = mma.AuditData.from_frame(frame, label="y", patient_id="who", report="report", label_name=name)
-        assert set(_triage._what_reports_say(data, name)) == {""}
+        assert says(data, name) == {""}
     two = mma.AuditData.from_frame(
         frame, label=["y", "z"], patient_id="who", report="report", label_terms=["pneumonia"]
     )
-    assert "affirmed" not in set(_triage._what_reports_say(two, "y"))
+    assert "affirmed" not in says(two, "y")
