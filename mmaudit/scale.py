@@ -81,8 +81,8 @@ N_LATENT, NOISE, SUPINE_SHIFT = 60, 0.5, 2.0
 METADATA = ("view", "sex", "age", "site", "exposure")
 PLANTED = ("supine", "chest tube")
 
-# Findings and impressions of MIMIC-CXR have a mean of some 70 words (arXiv:2204.00203, table 1). Here they have more,
-# and three sentences in ten have thousands of forms, so that the cost of reading is not understated.
+# Findings and an impression of some 98 words in the mean. Three sentences in ten have thousands of forms, so that the
+# cost of a vocabulary is not understated.
 BLANKS = {
     "much": ("", "mildly ", "slightly ", "moderately ", "markedly ", "again "),
     "lobe": ("left lower", "right lower", "left upper", "right upper", "right middle"),
