@@ -8,6 +8,7 @@ in the order of the pieces whatever finishes first, so that what is summed over 
 from __future__ import annotations
 
 import contextlib
+import warnings
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from itertools import islice
@@ -18,7 +19,7 @@ from joblib.parallel import get_active_backend
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
-from mmaudit._errors import InputError, MissingExtraError, four_parts
+from mmaudit._errors import four_parts
 
 __all__ = ["Kept", "LostWorkerError", "map_pieces", "n_workers"]
 
@@ -114,29 +115,15 @@ def n_workers(n_jobs: int | None = None) -> int:
 
 def _engine(n_jobs: int | None) -> tuple[Parallel, bool]:
     """Return joblib's engine, and whether the user chose it."""
-    try:
-        backend, configured = get_active_backend()
-        kind = type(backend).__name__
-        if (backend.nesting_level or 0) > 0 or kind == "SequentialBackend":  # a worker does not start others
-            return Parallel(n_jobs=1, return_as="generator"), False
-        local = kind == "LokyBackend"
-        chosen = not local or configured not in (None, 1)
-        if n_jobs is None and not chosen:
-            n_jobs = -1
-        # Pieces are large: one at a time, and given out only as they are asked for.
-        return Parallel(n_jobs=n_jobs, batch_size=1, pre_dispatch="2*n_jobs", return_as="generator"), chosen
-    except (ImportError, ValueError) as error:
-        text = str(error)
-        if "install dask" in text:
-            raise MissingExtraError("Work on dask", "distributed", "scale") from error
-        if "dask Client" in text or "Dask Client" in text:
-            raise InputError(
-                "parallel_config",
-                "a dask client, for backend='dask'",
-                "none",
-                "Make one first: client = dask.distributed.Client('scheduler-address:8786'), or Client() for one here.",
-            ) from error
-        raise
+    backend, configured = get_active_backend()
+    if (backend.nesting_level or 0) > 0 or type(backend).__name__ == "SequentialBackend":
+        return Parallel(n_jobs=1, return_as="generator"), False  # a worker does not start others
+    local = type(backend).__name__ == "LokyBackend"
+    chosen = not local or configured not in (None, 1)
+    if n_jobs is None and configured is None and local:
+        n_jobs = -1
+    # Pieces are large: they are given out one at a time.
+    return Parallel(n_jobs=n_jobs, batch_size=1, pre_dispatch="2*n_jobs", return_as="generator"), chosen
 
 
 def _worked(function, pieces, left: list[int], shared, large: bool, n_jobs: int | None) -> Generator:
@@ -152,7 +139,7 @@ def _worked(function, pieces, left: list[int], shared, large: bool, n_jobs: int 
         work = _on_dask if hasattr(parallel._backend, "client") else _on_joblib
         results = work(parallel, function, [pieces[k] for k in left[n_done:]], shared)
         try:
-            with contextlib.closing(results):
+            with _closed(results):
                 for result in results:
                     n_done, n_lost = n_done + 1, 0
                     yield result
@@ -172,13 +159,35 @@ def _worked(function, pieces, left: list[int], shared, large: bool, n_jobs: int 
             parallel, _ = _engine(n_jobs)
 
 
+@contextlib.contextmanager
+def _closed(results: Generator) -> Iterator[None]:
+    """Close a generator at the end; what joblib says of results that nobody took is no concern of the user's."""
+    try:
+        yield
+    finally:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
+            results.close()
+
+
 def _on_joblib(parallel: Parallel, function, pieces, shared) -> Generator:
-    return parallel(delayed(_alone)(function, piece, *shared) for piece in pieces)
+    if not getattr(parallel._backend, "supports_sharedmem", False):
+        yield from parallel(delayed(_alone)(function, piece, *shared) for piece in pieces)
+        return
+    # Threads share one limit of linear algebra. The caller sets it: one that overlapping threads set and lift stays
+    # behind, and one that OpenBLAS is given by any but the main thread has no effect (0.3.31).
+    with threadpool_limits(1):
+        yield from parallel(delayed(_in_thread)(function, piece, *shared) for piece in pieces)
 
 
 def _alone(function, piece, *shared):
     """Return `function(piece, *shared)`, computed on one thread, so that sums are rounded alike everywhere."""
     with threadpool_limits(1), parallel_config("sequential"):
+        return function(piece, *shared)
+
+
+def _in_thread(function, piece, *shared):
+    with parallel_config("sequential"):
         return function(piece, *shared)
 
 

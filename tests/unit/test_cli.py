@@ -18,6 +18,7 @@ import pytest
 import mmaudit
 from mmaudit import cli, workshop
 from mmaudit._errors import AuditWarning, InputError, MissingExtraError
+from mmaudit.shards import write_shards
 from mmaudit.workshop import _suite
 
 
@@ -52,6 +53,8 @@ def table(frame, tmp_path):
 
 
 class FakeResult:
+    settings = {"seconds": {"encode": 1.0}, "peak_bytes": {"encode": 10**6}}  # noqa: RUF012
+
     def to_folder(self, out, *, overwrite):
         self.written = (out, overwrite)
         out.mkdir(parents=True, exist_ok=True)
@@ -208,6 +211,9 @@ def test_audit_passes_on_roles_and_options(capsys, audit, frame, table, empty_fo
         "metric": "auroc",
         "random_state": 3,
         "encoders": None,
+        "n_jobs": None,
+        "checkpoints": None,
+        "resume": False,
         "progress": True,
     }
     assert data.sample_id.tolist() == ["007", "008", "010", "011"]
@@ -236,6 +242,9 @@ def test_audit_by_default(audit, table, empty_folder):
         "metric": "error_rate",
         "random_state": 0,
         "encoders": None,
+        "n_jobs": None,
+        "checkpoints": None,
+        "resume": False,
         "progress": False,
     }
     assert data.modalities == ()
@@ -393,9 +402,36 @@ def test_a_table_that_is_not_there(capsys, audit, empty_folder, tmp_path):
         "Check the path and the current folder."
     )
     assert failed(capsys, "audit", tmp_path / "folder.csv", *ROLES) == (
-        "mmaudit audit: TABLE: expected a file, got a folder. Check the path and the current folder."
+        "mmaudit audit: TABLE: expected a folder with tables that end in .parquet, got an empty folder, or none. "
+        "Write them with mmaudit.shards.write_shards(folder, frame, embeddings=...)."
     )
     assert list(empty_folder.iterdir()) == []
+
+
+def test_only_an_audit_of_shards_can_go_on(capsys, audit, table, empty_folder):
+    assert failed(capsys, "audit", table, *ROLES, "--resume") == (
+        "mmaudit audit: --resume: expected a folder of shards as TABLE, got one table. "
+        "Audit it anew: nothing of it is kept."
+    )
+    assert not audit.calls
+
+
+def test_a_folder_of_shards(audit, frame, empty_folder, tmp_path):
+    write_shards(tmp_path / "shards", frame, n_rows=2)
+    options = ["--id", "case", "--report", "text", "--jobs", "2", "--quiet", "--resume", "--out", "results/first"]
+    assert cli.main(["audit", str(tmp_path / "shards"), *ROLES, *options]) == 0
+    ((data, options),) = audit.calls
+    assert data.sample_id.tolist() == ["007", "008", "010", "011"]
+    assert list(data.reports) == ["clear", "effusion", "effusion", "clear"]
+    assert options["checkpoints"] == Path("results/first.checkpoints")
+    assert (options["n_jobs"], options["resume"]) == (2, True)
+
+
+def test_a_dask_scheduler_that_does_not_answer(capsys, audit, table, monkeypatch):
+    monkeypatch.setattr(cli, "DASK_PATIENCE_S", 1)
+    said = failed(capsys, "audit", table, *ROLES, "--dask", "tcp://127.0.0.1:1")
+    assert said.startswith("mmaudit audit: --dask: expected the address of a dask scheduler")
+    assert not audit.calls
 
 
 def test_a_table_without_rows(capsys, audit, tmp_path):
