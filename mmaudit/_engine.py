@@ -187,7 +187,7 @@ def _alone(function, piece, *shared):
 
 
 def _in_thread(function, piece, *shared):
-    with parallel_config("sequential"):
+    with threadpool_limits(1, user_api="openmp"), parallel_config("sequential"):  # whose limit is each thread's own
         return function(piece, *shared)
 
 

@@ -110,6 +110,21 @@ class Explanation:
             told = [f"{t.term} ({100 * t.share_inside:.0f} % against {100 * t.share_outside:.0f} %)"
                     for t in named.head(3).itertuples()]  # fmt: skip
             lines.append(f"  more often in the reports: {', '.join(told)}")
-        if self.leakage:
-            lines.append(f"  {self.leakage}")
+        for text in (sampled_in_words(self._content.get("sampled")), self.leakage):
+            if text:
+                lines.append(f"  {text}")
         return "\n".join(lines)
+
+
+def sampled_in_words(sampled: Any) -> str:
+    """Return on how many of the cases an explanation was learned and measured; "" where that was all of them."""
+    try:
+        n, of, share = sampled["n_patients"], sampled["of_patients"], sampled["standard_error"]
+        text = f"Learned and measured on {n:,} of {of:,} patients, drawn at random"
+        text += f": a share among the held-out ones is off by {100 * share:.1f} points (standard error) at most."
+        members = sampled["members"]
+        n_in, of_in = members["n_patients"], members["of_patients"]
+        few = f" Of held-out patients with members only {n_in:,} of {of_in:,} are there."
+        return text + (few if members["few"] else "")
+    except (TypeError, KeyError, ValueError):  # none, or one that was damaged
+        return ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from mmaudit.explain._explanation import sampled_in_words
 from mmaudit.report import _format as fmt
 
 TERMS_SHOWN = 8
@@ -37,7 +38,8 @@ def explained(summary: Mapping[str, Any], row: Mapping[str, Any], *, show_label_
     -------
     dict
         sentence, leakage (str), parts, terms, absent, traits (list of dict; terms that reports say are absent lie
-        apart), left_out (str: how many label terms, and terms beyond the first, are not shown), triage, difference
+        apart), left_out (str: how many label terms, and terms beyond the first, are not shown, and which share of the
+        patients was looked at, where not all were), triage, difference
         (dict or None), pairs (list of dict: a member and, where there is one, its counterexample).
     """
     told = _mapping(row.get("explanation"))
@@ -55,13 +57,14 @@ def explained(summary: Mapping[str, Any], row: Mapping[str, Any], *, show_label_
         traits = [trait for trait in traits if trait.get("kind") != "label_term"]
     said = [term for term in terms if term.get("status") != "negated"]
     absent = [term for term in terms if term.get("status") == "negated"]
+    not_shown = _left_out(max(0, len(said) - TERMS_SHOWN) + max(0, len(absent) - ABSENT_SHOWN), hidden)
     return {
         "sentence": fmt.clean(told.get("sentence")),
         "leakage": fmt.clean(told.get("leakage")),
         "parts": [_part(part) for part in _mappings(told.get("parts"))],
         "terms": said[:TERMS_SHOWN],
         "absent": absent[:ABSENT_SHOWN],
-        "left_out": _left_out(max(0, len(said) - TERMS_SHOWN) + max(0, len(absent) - ABSENT_SHOWN), hidden),
+        "left_out": " ".join(filter(None, (not_shown, fmt.clean(sampled_in_words(told.get("sampled")))))),
         "traits": traits,
         "triage": _triage(_mapping(told.get("triage"))),
         "pairs": _pairs(summary, row, _mapping(told.get("members"))),

@@ -167,13 +167,16 @@ def test_a_worker_starts_no_workers_and_uses_one_thread(engine):
         threads = [pool["num_threads"] for pool in threadpool_info()]
         return n_workers(), nested == {os.getpid()}, max(threads, default=1)
 
+    import sklearn.cluster  # noqa: F401  which uses OpenMP
+
     with threadpool_limits(2 if engine != "sequential" else 1):
         assert set(map_pieces(within, range(4))) == {(1, True, 1)}
 
 
 def test_threads_leave_linear_algebra_as_it_was():
     """Of threads that limit it each by itself, the last would leave the limit behind."""
-    np.ones((2, 2)) @ np.ones((2, 2))
+    import sklearn.cluster  # noqa: F401  which uses OpenMP
+
     with threadpool_limits(2):
         before = [pool["num_threads"] for pool in threadpool_info()]
         barrier = threading.Barrier(2)

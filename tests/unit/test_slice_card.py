@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from mmaudit._errors import InputError, UnknownKeywordError
+from mmaudit.explain._explanation import sampled_in_words
 from mmaudit.report import SliceCard, render_html, render_markdown_card, render_notebook, render_text
 from mmaudit.report._explained import ABSENT_SHOWN, PAIRS_SHOWN, TERMS_SHOWN, explained
 from mmaudit.report._html import TEMPLATES
@@ -599,3 +600,14 @@ def test_an_explanation_that_is_in_the_sentence_is_not_said_twice(summary):
     row["sentence"] += f" {row['explanation']['sentence']}"
     assert render_text(summary).count("Most like it") == 1
     assert Page(render_notebook(summary)).words.count("Most like it") == 1
+
+
+def test_a_sample_of_the_patients_is_told():
+    members = {"n_patients": 40, "of_patients": 160, "few": True}
+    sampled = {"n_patients": 17_000, "of_patients": 65_000, "standard_error": 0.0042, "members": members}
+    assert sampled_in_words(sampled) == (
+        "Learned and measured on 17,000 of 65,000 patients, drawn at random: a share among the held-out ones is off by "
+        "0.4 points (standard error) at most. Of held-out patients with members only 40 of 160 are there."
+    )
+    assert sampled_in_words(sampled | {"members": members | {"few": False}}).endswith("at most.")
+    assert [sampled_in_words(damaged) for damaged in (None, {}, {"n_patients": "x"}, [])] == [""] * 4
