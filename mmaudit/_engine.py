@@ -23,6 +23,7 @@ from mmaudit._errors import four_parts
 
 __all__ = ["Kept", "LostWorkerError", "map_pieces", "n_workers"]
 
+AT_ONCE = 8  # pieces a worker that are waited for, where an engine gives no result before the last
 MOST_LOSSES = 2  # times that a worker may be lost before the work is given up
 _LOST = (
     "TerminatedWorkerError",
@@ -120,10 +121,11 @@ def _engine(n_jobs: int | None) -> tuple[Parallel, bool]:
         return Parallel(n_jobs=1, return_as="generator"), False  # a worker does not start others
     local = type(backend).__name__ == "LokyBackend"
     chosen = not local or configured not in (None, 1)
-    if n_jobs is None and configured is None and local:
+    if n_jobs is None and configured is None:
         n_jobs = -1
+    return_as = "generator" if getattr(backend, "supports_return_generator", False) else "list"  # of ray's backend
     # Pieces are large: they are given out one at a time.
-    return Parallel(n_jobs=n_jobs, batch_size=1, pre_dispatch="2*n_jobs", return_as="generator"), chosen
+    return Parallel(n_jobs=n_jobs, batch_size=1, pre_dispatch="2*n_jobs", return_as=return_as), chosen
 
 
 def _worked(function, pieces, left: list[int], shared, large: bool, n_jobs: int | None) -> Generator:
@@ -171,6 +173,11 @@ def _closed(results: Generator) -> Iterator[None]:
 
 
 def _on_joblib(parallel: Parallel, function, pieces, shared) -> Generator:
+    if not parallel.return_generator:
+        at_once = AT_ONCE * max(1, parallel._backend.effective_n_jobs(parallel.n_jobs))
+        for first in range(0, len(pieces), at_once):
+            yield from parallel(delayed(_alone)(function, piece, *shared) for piece in pieces[first : first + at_once])
+        return
     if not getattr(parallel._backend, "supports_sharedmem", False):
         yield from parallel(delayed(_alone)(function, piece, *shared) for piece in pieces)
         return

@@ -149,6 +149,9 @@ def test_the_number_of_workers(monkeypatch):
     for backend, n_jobs in (("loky", 2), ("threading", 3)):
         with joblib.parallel_config(backend, n_jobs=n_jobs):
             assert (n_workers(), n_workers(1)) == (n_jobs, 1)
+    for backend in ("loky", "threading"):
+        with joblib.parallel_config(backend):
+            assert n_workers() == joblib.effective_n_jobs(-1)
     with joblib.parallel_config(n_jobs=1):
         assert n_workers() == 1
     with joblib.parallel_config("sequential"):
@@ -189,6 +192,24 @@ def test_threads_leave_linear_algebra_as_it_was():
             found = list(map_pieces(overlapping, range(2)))
         assert {n for pools in found for n in pools} == {1}
         assert [pool["num_threads"] for pool in threadpool_info()] == before
+
+
+def test_an_engine_that_gives_no_result_before_the_last_is_given_a_few_pieces_at_a_time(monkeypatch):
+    from joblib._parallel_backends import ThreadingBackend
+
+    class Late(ThreadingBackend):
+        supports_return_generator = supports_sharedmem = False
+
+    monkeypatch.setattr(_engine, "AT_ONCE", 3)
+    shelf, seen = Shelf(), []
+
+    def noted(piece):
+        seen.append((piece, len(shelf.put_at)))
+        return piece**2
+
+    with joblib.parallel_config(Late(), n_jobs=2):
+        assert list(map_pieces(noted, range(20), kept=shelf)) == [k**2 for k in range(20)]
+    assert dict(seen) == {k: k // 6 * 6 for k in range(20)}
 
 
 # Workers that are lost
