@@ -76,7 +76,7 @@ def map_pieces(
         What all calls are given. It goes to each process once, large arrays as files that are mapped into memory.
     large : bool
         Whether the work is worth other processes, which take some seconds to start. If not, it is done here, unless
-        an engine was chosen by `joblib.parallel_config`.
+        an engine was chosen by `joblib.parallel_config` (other than ray, whose workers start anew for each call).
     n_jobs : int or None
         Workers. None: those of `joblib.parallel_config`, where it was not used all cores.
     kept : Kept or None
@@ -120,10 +120,12 @@ def _engine(n_jobs: int | None) -> tuple[Parallel, bool]:
     if (backend.nesting_level or 0) > 0 or type(backend).__name__ == "SequentialBackend":
         return Parallel(n_jobs=1, return_as="generator"), False  # a worker does not start others
     local = type(backend).__name__ == "LokyBackend"
-    chosen = not local or configured not in (None, 1)
     if n_jobs is None and configured is None:
         n_jobs = -1
-    return_as = "generator" if getattr(backend, "supports_return_generator", False) else "list"  # of ray's backend
+    # Ray's backend gives no result before the last, and starts its workers anew each time: too slow for small work.
+    as_they_come = getattr(backend, "supports_return_generator", False)
+    chosen = as_they_come and (not local or configured not in (None, 1))
+    return_as = "generator" if as_they_come else "list"
     # Pieces are large: they are given out one at a time.
     return Parallel(n_jobs=n_jobs, batch_size=1, pre_dispatch="2*n_jobs", return_as=return_as), chosen
 
@@ -175,8 +177,10 @@ def _closed(results: Generator) -> Iterator[None]:
 def _on_joblib(parallel: Parallel, function, pieces, shared) -> Generator:
     if not parallel.return_generator:
         at_once = AT_ONCE * max(1, parallel._backend.effective_n_jobs(parallel.n_jobs))
-        for first in range(0, len(pieces), at_once):
-            yield from parallel(delayed(_alone)(function, piece, *shared) for piece in pieces[first : first + at_once])
+        with parallel:  # the same workers for all
+            for first in range(0, len(pieces), at_once):
+                some = pieces[first : first + at_once]
+                yield from parallel(delayed(_alone)(function, piece, *shared) for piece in some)
         return
     if not getattr(parallel._backend, "supports_sharedmem", False):
         yield from parallel(delayed(_alone)(function, piece, *shared) for piece in pieces)

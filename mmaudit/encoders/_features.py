@@ -15,7 +15,7 @@ from sklearn.utils import check_random_state
 from mmaudit._blocks import block_of, blocks_of
 from mmaudit._checkpoints import Checkpoints
 from mmaudit._engine import map_pieces
-from mmaudit.data import AuditData, check_image_share, warn_high_depth
+from mmaudit.data import MODALITIES, AuditData, check_image_share, warn_high_depth
 from mmaudit.encoders._image import ImageClusters, ImageTable, describe_images
 from mmaudit.encoders._metadata import MetadataEncoder
 from mmaudit.encoders._report import ReportEncoder, TermIndicator
@@ -102,6 +102,24 @@ def encode(
     from the sums of squares and products of all discovery samples. Of more than 50,000 discovery reports, a random
     50,000 choose the terms and give their weights and directions.
     """
+    if data.images is not None:
+        if images is None:
+            kept = None if checkpoints is None else checkpoints.stage("images")
+            images = describe_images(data.images, n_jobs=n_jobs, kept=kept, progress=progress)
+        check_image_share(images.errors)
+        if images.n_high_depth:
+            warn_high_depth(images.n_high_depth, len(data.images))
+    whole = None if checkpoints is None else checkpoints.stage("features")
+    found = None if whole is None else whole.get(0)
+    if found is not None:
+        return _features_from(found, data.metadata), images
+    features = _features(data, fit_on, min_count, images, random_state, n_jobs, checkpoints, progress)
+    if whole is not None:
+        whole.put(0, _as_arrays(features, list(data.metadata.columns)))
+    return features, images
+
+
+def _features(data, fit_on, min_count, images, random_state, n_jobs, checkpoints, progress) -> Features:
     embeddings: dict[str, np.ndarray] = {
         m: _reduced(m, values, fit_on, n_jobs, checkpoints, progress) for m, values in data.embeddings.items()
     }
@@ -114,12 +132,6 @@ def encode(
         if "metadata" not in embeddings:
             embeddings["metadata"] = MetadataEncoder().fit(metadata[fit_on]).transform(metadata)
     if data.images is not None:
-        if images is None:
-            kept = None if checkpoints is None else checkpoints.stage("images")
-            images = describe_images(data.images, n_jobs=n_jobs, kept=kept, progress=progress)
-        check_image_share(images.errors)
-        if images.n_high_depth:
-            warn_high_depth(images.n_high_depth, len(data.images))
         # Where the metadata have a column of that name, theirs stays.
         statistics = images.statistics.drop(columns=list(kinds), errors="ignore")
         tables.append(statistics)
@@ -144,8 +156,50 @@ def encode(
         tables.append(holds[terms].rename(columns=lambda term: f'"{term}"'))
         kinds |= {f'"{t}"': "label_term" if restates_label(t, restating) else "report" for t in terms}
     table = pd.concat(tables, axis=1) if tables else pd.DataFrame(index=range(data.n_samples))
-    ordered = {m: embeddings[m] for m in data.modalities if m in embeddings}
-    return Features(ordered, table, kinds), images
+    return Features({m: embeddings[m] for m in data.modalities if m in embeddings}, table, kinds)
+
+
+# Features as checkpoints hold them
+
+
+def _as_arrays(features: Features, metadata: Sequence[str]) -> dict[str, Any]:
+    """Return features as arrays and what JSON can hold; metadata are not among them."""
+    table = features.table.drop(columns=metadata)
+    of_type = {
+        "terms": [c for c in table.columns if table[c].dtype == bool],
+        "groups": [c for c in table.columns if isinstance(table[c].dtype, pd.CategoricalDtype)],
+    }
+    of_type["numbers"] = [c for c in table.columns if c not in {*of_type["terms"], *of_type["groups"]}]
+    n = len(table)
+    return {
+        "columns": of_type,
+        "kinds": dict(features.kinds),
+        "terms": np.packbits(table[of_type["terms"]].to_numpy(dtype=bool).reshape(n, -1).T, axis=1),
+        "groups": np.array([table[c].cat.codes for c in of_type["groups"]], dtype=np.int16).reshape(-1, n),
+        "names": [table[c].cat.categories.tolist() for c in of_type["groups"]],
+        "numbers": table[of_type["numbers"]].to_numpy(dtype=float).reshape(n, -1),
+        **{f"embedding {m}": values for m, values in features.embeddings.items()},
+    }
+
+
+def _features_from(arrays: Mapping[str, Any], metadata: pd.DataFrame) -> Features:
+    columns, n = arrays["columns"], len(metadata)
+    holds = np.unpackbits(arrays["terms"], axis=1, count=n).astype(bool)
+    groups = {
+        c: pd.Categorical.from_codes(codes, names)
+        for c, codes, names in zip(columns["groups"], arrays["groups"], arrays["names"], strict=True)
+    }
+    table = pd.concat(
+        [
+            metadata.reset_index(drop=True),
+            pd.DataFrame(arrays["numbers"], columns=columns["numbers"]),
+            pd.DataFrame(groups, index=range(n)),
+            pd.DataFrame(holds.T, columns=columns["terms"], copy=False),
+        ],
+        axis=1,
+    )
+    embeddings = {m: arrays[f"embedding {m}"] for m in MODALITIES if f"embedding {m}" in arrays}
+    return Features(embeddings, table, arrays["kinds"])
 
 
 # Embeddings

@@ -10,6 +10,7 @@ from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 
 import mmaudit as mma
+from mmaudit._checkpoints import Checkpoints
 from mmaudit._errors import AuditWarning, ImageReadError
 from mmaudit.encoders import (
     ImageDescriptor,
@@ -510,6 +511,20 @@ def test_rows_are_taken_by_mask_and_by_position():
     pd.testing.assert_frame_equal(one.table, two.table)
     np.testing.assert_array_equal(one.embeddings["report"], two.embeddings["report"])
     assert len(one.table) == mask.sum()
+
+
+def test_features_are_found_again_in_checkpoints(tmp_path):
+    data = data_of(cases(view=["PA", "AP"] * 30), metadata="view", report="report", images=Arrays(noise(60)))
+    half = np.arange(60) < 30
+    plain, _ = encode(data, fit_on=half, random_state=0)
+    encode(data, fit_on=half, random_state=0, checkpoints=Checkpoints(tmp_path / "run", {}))
+    # Learned from others, they would differ: they are not made anew.
+    found, _ = encode(data, fit_on=~half, random_state=1, checkpoints=Checkpoints(tmp_path / "run", {}, resume=True))
+    pd.testing.assert_frame_equal(found.table, plain.table)
+    assert list(found.kinds.items()) == list(plain.kinds.items())
+    assert list(found.embeddings) == list(plain.embeddings)
+    for modality, values in plain.embeddings.items():
+        np.testing.assert_array_equal(found.embeddings[modality], values)
 
 
 def test_deep_images_are_warned_of():
