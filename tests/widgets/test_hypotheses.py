@@ -235,11 +235,13 @@ class TestHow:
 
     def test_an_audit_at_the_same_time_keeps_its_warnings(self, audited, cases):
         """Which warnings are shown is one setting of the whole process."""
-        from mmaudit import _audit
+        from mmaudit._audit import _Stages
+        from mmaudit._meter import Meter
 
         inside, said = threading.Event(), []
+        stages = _Stages(Meter(), None, None, True)
         with pytest.warns(mma.AuditWarning, match="of the cell"):
-            with _audit._settled() as caught:
+            with stages.settled():
                 widget = mma.widgets.SliceExplorer(audited)
                 choose(widget, old(cases))
                 steps = Steps()
@@ -249,7 +251,7 @@ class TestHow:
                 assert inside.wait(10)
                 warnings.warn("of the cell", mma.AuditWarning, stacklevel=1)
                 assert other.is_alive() and not said  # it waits
-            assert _audit._messages(caught, True) == ["of the cell"]
+            assert stages.messages == ["of the cell"]
         other.join(60)
         assert said[0][0]["ids"] == ["h01", "h02"]
 
