@@ -103,7 +103,8 @@ def audit(
         all cores.
     checkpoints : path or None
         Folder in which what is finished is kept until the end, so that an interrupted audit can go on: blocks of
-        rows, refits, and stages. It holds numbers of each sample and which terms its report has, no text. None: nowhere.
+        rows, refits, and stages. It holds numbers of each sample and which terms its report has, no text. None:
+        nowhere.
     resume : bool
         Whether to go on from what `checkpoints` holds of these data and settings. Without, it is begun anew.
     progress : bool
