@@ -159,10 +159,6 @@ class Stage:
         except Exception:  # zipfile, NumPy, pyarrow and json have none for all that may be damaged: it is made again
             return None
 
-    def has(self, position: int) -> bool:
-        """Return whether there is a file of that position; `get` says whether it is whole."""
-        return self._path(position).exists()
-
     def put(self, position: int, result: Mapping[str, Any]) -> None:
         """Keep a result."""
         with replacing(self._path(position)) as partial:

@@ -424,14 +424,18 @@ class AuditData:
     def digest(self) -> str:
         """Return what tells these data from others: a digest of all that an audit sees of them, 40 digits.
 
-        Images are told by their number only, others in their place are not noticed.
+        Images are told by their number and, where they are files, by their paths; what is in them is not looked at.
         """
         seen = (self.sample_id, self.y_true, self.y_proba, self.patient_id, self._metadata, self.label_names)
         # Of what lies in files, `_digest` tells all but the name of the column.
         kept = self.reports.column if isinstance(self.reports, ShardedTexts) else self.reports
         arrays = {k: v for k, v in self.embeddings.items() if isinstance(v, np.ndarray)}
-        n_images = None if self.images is None else len(self.images)
-        return joblib.hash((seen, kept, arrays, n_images, self.label_terms, self._digest), hash_name="sha1")
+        images = None
+        if self.images is not None:
+            images = (
+                (self.images.paths, str(self.images.root)) if isinstance(self.images, ImageFiles) else len(self.images)
+            )
+        return joblib.hash((seen, kept, arrays, images, self.label_terms, self._digest), hash_name="sha1")
 
     @property
     def n_samples(self) -> int:

@@ -666,7 +666,7 @@ class Scale:
         ]
         parts = [
             _markdown(heads, audited),
-            f"Simulated samples of {N_DIMENSIONS} dimensions with reports of about 95 words; seconds of a whole audit, "
+            f"Simulated samples of {N_DIMENSIONS} dimensions with reports of about 98 words; seconds of a whole audit, "
             f"reading included, and of its stages. {self.machine}; dask: {DASK_WORKERS} worker processes of one thread "
             "that were started before. Peak: of the process and all that it started, shared memory counted once. "
             f"Planted: which of {' and '.join(PLANTED)} are among the findings."
@@ -757,6 +757,7 @@ class Scale:
     def plot(self) -> Figure:
         """Return a figure of the cost of a sample against the number of samples."""
         from matplotlib.figure import Figure
+        from matplotlib.ticker import LogLocator
 
         figure = Figure(figsize=(6, 3.6), layout="constrained")
         axes = figure.subplots()
@@ -769,6 +770,9 @@ class Scale:
                 axes.plot(sizes, [_cost_ms(run) for run in runs], marker=marker, color=colour, label=label)
         axes.set_xscale("log")
         axes.set_yscale("log")
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.yaxis.set_minor_locator(LogLocator(subs=(2, 5)))
+        axes.yaxis.set_minor_formatter("{x:g}")
         axes.set_xlabel("samples")
         axes.set_ylabel("ms a sample")
         for side in ("top", "right"):

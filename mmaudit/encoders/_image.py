@@ -36,7 +36,7 @@ CELL_PX = 8
 N_DIRECTIONS = 8
 N_GREY_BINS = 16
 THUMBNAIL_PX = 112
-AT_ONCE = 256  # images of a piece of work
+AT_ONCE = 64  # images of a piece of work
 MANY_IMAGES = 20_000  # worth other processes
 N_DIMENSIONS = PICTURE_PX**2 + (SQUARE_PX // CELL_PX) ** 2 * N_DIRECTIONS + N_GREY_BINS
 
@@ -88,7 +88,7 @@ def describe_images(
         Threads (decoding releases the interpreter); of 20,000 images or more, and on an engine that
         `joblib.parallel_config` names, workers. None: as many as there are cores.
     kept : Kept or None
-        Where finished images are kept, 256 at a time, and looked for. None: nowhere.
+        Where finished images are kept, 64 at a time, and looked for. None: nowhere.
     progress : bool
         Show a progress bar on standard error.
     """

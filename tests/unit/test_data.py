@@ -940,3 +940,14 @@ def test_embeddings_are_added_to_a_new_object(data):
 def test_embeddings_that_do_not_fit(data, given, message):
     with pytest.raises(InputError, match=message):
         data.with_embeddings(given)
+
+
+def test_other_image_files_are_other_data(tmp_path):
+    frame = pd.DataFrame({"y": [0, 1], "p": [0.2, 0.9], "who": ["a", "b"], "path": ["1.png", "2.png"]})
+
+    def digest(table):
+        roles = {"label": "y", "y_proba": "p", "patient_id": "who", "image": "path", "image_root": tmp_path}
+        return mma.AuditData.from_frame(table, **roles).digest()
+
+    assert digest(frame) == digest(frame.copy())
+    assert digest(frame) != digest(frame.assign(path=["1.png", "3.png"]))
