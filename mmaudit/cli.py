@@ -183,7 +183,7 @@ def _audit(args: argparse.Namespace) -> int:
             resume=args.resume,
             progress=not args.quiet,
         )
-    _write(result, out, overwrite=args.overwrite)
+    _write(result, out, overwrite=args.overwrite, identifiers=args.identifiers)
     if checkpoints is not None:
         print(f"\n{_stage_table(read_s, result.settings['seconds'], result.settings['peak_bytes'])}")
         from mmaudit._checkpoints import remove_checkpoints
@@ -674,8 +674,8 @@ def _check_writable(folder: Path) -> None:
         ) from None
 
 
-def _write(result: AuditResult, out: Path, *, overwrite: bool) -> None:
-    result.to_folder(out, overwrite=overwrite)
+def _write(result: AuditResult, out: Path, *, overwrite: bool, identifiers: bool = False) -> None:
+    result.to_folder(out, overwrite=overwrite, identifiers=identifiers)
     print(result.to_text().rstrip())
     print(f"\nThe report is {out / 'report.html'}; the tables lie beside it.")
 
@@ -979,6 +979,7 @@ what comes out:
     audit.add_argument("--out", default="mmaudit-audit", metavar="DIR", help="folder to write (default: mmaudit-audit)")
     audit.add_argument("--quiet", action="store_true", help="no progress bars")
     audit.add_argument("--overwrite", action="store_true", help="replace an earlier audit in --out")
+    audit.add_argument("--identifiers", action="store_true", help="sample ids in the report, instead of numbers")
     audit.add_argument("--jobs", type=int, metavar="N", help="worker processes for many cases (default: all cores)")
     audit.add_argument("--dask", metavar="ADDRESS", help="work on the cluster of this dask scheduler, tcp://host:8786")
     audit.add_argument("--resume", action="store_true", help="go on with an audit of shards that was interrupted")

@@ -479,7 +479,7 @@ class AuditResult:
         inside = (self.membership[slice_id] >= 0.5).to_numpy()[place]
         return inside, held_out & (y >= 0 if label is None else y == label)
 
-    def card(self, slice_id: str, *, show_label_terms: bool = False) -> SliceCard:
+    def card(self, slice_id: str, *, show_label_terms: bool = False, identifiers: bool = False) -> SliceCard:
         """Return the card of a slice: one sentence, then the facts, as text, HTML and Markdown.
 
         Parameters
@@ -489,6 +489,8 @@ class AuditResult:
         show_label_terms : bool
             Whether report terms that restate the label are shown, marked, with a warning where the labels were made
             from the reports.
+        identifiers : bool
+            Whether members have their sample ids; else they are numbered, see `summary`.
 
         Raises
         ------
@@ -497,27 +499,31 @@ class AuditResult:
 
         Notes
         -----
-        Of a slice whose images were compared with `difference_image`, it shows the difference. It holds thumbnails and
-        ids of members: treat it as you treat the data.
+        Of a slice whose images were compared with `difference_image`, it shows the difference. It holds thumbnails of
+        members: treat it as you treat the data.
         """
         from mmaudit.report import SliceCard
 
         self._check_slice(slice_id)
-        return SliceCard(self.summary(), slice_id, show_label_terms=show_label_terms)
+        return SliceCard(self.summary(identifiers=identifiers), slice_id, show_label_terms=show_label_terms)
 
-    def summary(self, *, thumbnails: bool = True) -> dict:
+    def summary(self, *, thumbnails: bool = True, identifiers: bool = True) -> dict:
         """Return everything that is shown, as one JSON-able dict: HTML, Markdown, text and JSON are made from it.
 
         Parameters
         ----------
         thumbnails : bool
             Whether the pictures of the strongest members are in it, as base64 JPEG.
+        identifiers : bool
+            Whether samples have their ids. Else the k-th of `samples`, counted from 1, is "case k", and who was left
+            out before the audit has no name.
         """
         from mmaudit import __version__
 
+        name_of = str if identifiers else self._number_of()
         repeats = _repeats(self.candidates)
         slices = [
-            self._slice(row, thumbnails) | {"repeats": bool(again)}
+            self._slice(row, thumbnails, name_of) | {"repeats": bool(again)}
             for row, again in zip(self.candidates.to_dict("records"), repeats, strict=True)
         ]
         name = self.data_summary.get("name")
@@ -527,30 +533,37 @@ class AuditResult:
                 "mmaudit_version": __version__,
                 "title": f"Audit of {name}" if name else "Audit",
                 "headline": self.headline,
+                "identifiers": identifiers,
                 "findings": [s for s in slices if s["confirmed"] and not s["repeats"]],
                 "repeats": [s for s in slices if s["repeats"]],
                 "candidates": slices,
                 "detectable": self.detectable.to_dict("records"),
                 "detectable_sentence": self.detectable_sentence,
                 "warnings": self.warnings,
-                "quarantine": self.quarantine.to_dict("records"),
+                "quarantine": self.quarantine.assign(
+                    sample_id=[name_of(sample) for sample in self.quarantine["sample_id"]]
+                ).to_dict("records"),
                 "data": self.data_summary,
                 "settings": self.settings,
                 "thumbnails": {
-                    str(k): base64.b64encode(v).decode() for k, v in (self._thumbnails if thumbnails else {}).items()
+                    name_of(k): base64.b64encode(v).decode()
+                    for k, v in (self._thumbnails if thumbnails else {}).items()
                 },
             }
         )
 
-    def to_html(self, path: str | Path | None = None, *, show_label_terms: bool = False) -> str:
+    def to_html(
+        self, path: str | Path | None = None, *, show_label_terms: bool = False, identifiers: bool = False
+    ) -> str:
         """Return the report as one self-contained HTML page, and write it to `path` if given.
 
         Report terms that restate the label are left out unless asked for, and marked then. The page holds thumbnails
-        and ids of the strongest members: treat it as you treat the data.
+        of the strongest members: treat it as you treat the data. Sample ids are in it only with `identifiers`; else
+        samples are numbered in the order of the data, see `summary`.
         """
         from mmaudit.report import render_html
 
-        page = render_html(self.summary(), show_label_terms=show_label_terms)
+        page = render_html(self.summary(identifiers=identifiers), show_label_terms=show_label_terms)
         if path is not None:
             _write_text(Path(path), page)
         return page
@@ -559,13 +572,13 @@ class AuditResult:
         """Return the findings as sentences, for a terminal."""
         from mmaudit.report import render_text
 
-        return render_text(self.summary(thumbnails=False))
+        return render_text(self.summary(thumbnails=False, identifiers=False))
 
     def model_card(self, path: str | Path | None = None) -> str:
         """Return a section for a model card in Markdown, and write it to `path` if given."""
         from mmaudit.report import render_markdown_card
 
-        card = render_markdown_card(self.summary(thumbnails=False))
+        card = render_markdown_card(self.summary(thumbnails=False, identifiers=False))
         if path is not None:
             _write_text(Path(path), card)
         return card
@@ -726,7 +739,9 @@ class AuditResult:
         self._save(path, name, thumbnails=thumbnails, metadata=metadata)
         return path
 
-    def to_folder(self, out: str | Path, *, overwrite: bool = False, metadata: bool = True) -> Path:
+    def to_folder(
+        self, out: str | Path, *, overwrite: bool = False, metadata: bool = True, identifiers: bool = False
+    ) -> Path:
         """Write candidates.csv, findings.csv, membership.parquet, result.json, rules.json and report.html to a folder.
 
         And verdicts.csv where you gave any, with the ids of samples that you gave one on. All are written to a
@@ -740,6 +755,9 @@ class AuditResult:
             Whether files of an earlier audit in `out` may be replaced.
         metadata : bool
             Whether result.json holds the metadata in bins and categories; see `save`.
+        identifiers : bool
+            Whether report.html has sample ids; see `to_html`. Of the other files, membership.parquet and result.json
+            have them always, since no sample could be found again without.
 
         Raises
         ------
@@ -758,7 +776,7 @@ class AuditResult:
                 _for_spreadsheets(self.verdicts, self.verdicts.columns).to_csv(staging / "verdicts.csv", index=False)
             self._save(staging / "result.json", "membership.parquet", thumbnails=False, metadata=metadata)
             self.save_rules(staging / "rules.json")
-            self.to_html(staging / "report.html")
+            self.to_html(staging / "report.html", identifiers=identifiers)
             if existed:
                 for file in sorted(staging.iterdir()):
                     file.replace(out / file.name)
@@ -784,7 +802,7 @@ class AuditResult:
     def _repr_html_(self) -> str:
         from mmaudit.report import render_notebook
 
-        return render_notebook(self.summary(thumbnails=False))
+        return render_notebook(self.summary(thumbnails=False, identifiers=False))
 
     def _samples_of(self, slice_id: str) -> pd.DataFrame:
         """Return part, y_true, y_proba and wrong of the label or class that a slice is about."""
@@ -812,13 +830,18 @@ class AuditResult:
             "be there unseen."
         )
 
-    def _slice(self, row: dict, thumbnails: bool) -> dict:
+    def _number_of(self) -> Callable[[Any], str]:
+        """Return what names a sample by its place among the samples, counted from 1."""
+        place = {name: k for k, name in enumerate(self.samples.index.astype(str), start=1)}
+        return lambda sample: f"case {place[str(sample)]}" if str(sample) in place else ""
+
+    def _slice(self, row: dict, thumbnails: bool, name_of: Callable[[Any], str]) -> dict:
         slice_id = row["slice_id"]
         shown = self.members(slice_id, most=MEMBERS_SHOWN)
         pictures = self._thumbnails if thumbnails else {}
         members = [
             {
-                "sample_id": str(sample),
+                "sample_id": name_of(sample),
                 "y_true": m["y_true"],
                 "y_proba": m["y_proba"],
                 "wrong": m["wrong"],
@@ -831,7 +854,7 @@ class AuditResult:
         return row | {
             "traits": self.traits.get(slice_id, []),
             "traits_part": "discovery",
-            "explanation": self._explanation(slice_id, thumbnails),
+            "explanation": self._explanation(slice_id, thumbnails, name_of),
             "members": members,
             "user_verdict": self._user_verdict(slice_id),
         }
@@ -855,11 +878,18 @@ class AuditResult:
                     kept[sample] = picture
         return kept
 
-    def _explanation(self, slice_id: str, pictures: bool) -> dict | None:
+    def _explanation(self, slice_id: str, pictures: bool, name_of: Callable[[Any], str]) -> dict | None:
         content = self.explanations.get(slice_id)
-        if content is None or pictures:
-            return content
-        return {name: value for name, value in content.items() if name != "difference"}
+        if content is None:
+            return None
+        shown = {name: value for name, value in content.items() if pictures or name != "difference"}
+        if "members" in shown:
+            members = shown["members"]
+            shown["members"] = members | {
+                "typical": [name_of(i) for i in members.get("typical", [])],
+                "counterexamples": [[name_of(i) for i in pair] for pair in members.get("counterexamples", [])],
+            }
+        return shown
 
     def _check_slice(self, slice_id: Any) -> None:
         if slice_id not in self.membership.columns:

@@ -50,7 +50,7 @@ def render_html(summary: Mapping[str, Any], *, show_label_terms: bool = False) -
     Returns
     -------
     str
-        The page. It holds the sample ids and thumbnails that are in `summary`; share it as you may share those.
+        The page. It holds the names of samples and thumbnails that are in `summary`; share it as you may share those.
     """
     slices = rows_in_order(summary, show_label_terms)
     findings, repeats, others = _by_place(slices)

@@ -48,7 +48,7 @@ class SliceCard:
     Notes
     -----
     An explanation that did not hold on the confirmation patients is shown, struck through and with the reason: what
-    was tried is part of what was found. Text and HTML hold sample ids, HTML also the pictures that are in the
+    was tried is part of what was found. Text and HTML hold the names of samples and HTML the pictures that are in the
     summary: share them as you may share the data. Markdown holds neither.
 
     Examples

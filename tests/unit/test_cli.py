@@ -55,7 +55,7 @@ def table(frame, tmp_path):
 class FakeResult:
     settings = {"seconds": {"encode": 1.0}, "peak_bytes": {"encode": 10**6}}  # noqa: RUF012
 
-    def to_folder(self, out, *, overwrite):
+    def to_folder(self, out, *, overwrite, identifiers):
         self.written = (out, overwrite)
         out.mkdir(parents=True, exist_ok=True)
         (out / "report.html").write_text("<html>", encoding="utf-8")
