@@ -258,15 +258,7 @@ class AuditData:
         roles |= {"patient_id": patient_id, "sample_id": sample_id, "image": image, "report": report}
         _check_columns(df, roles | {f"metadata[{i}]": c for i, c in enumerate(metadata)})
         _check_columns(df, {f"attributes[{i}]": c for i, c in enumerate(attributes)})
-        for argument, column in roles.items():
-            # A rule that reads the prediction, or an id, would be found at once and say nothing.
-            if column is not None and column in metadata:
-                raise InputError(
-                    f"metadata[{metadata.index(column)}]",
-                    "a column with no other role",
-                    f"{column!r}, which is {argument}",
-                    "Leave it out of metadata.",
-                )
+        _check_no_other_role(metadata, roles)
         if len(df) == 0:
             raise InputError("df", "at least one row", "an empty table", "Check the filter that made it.")
         if image is not None and images is not None:
@@ -378,6 +370,7 @@ class AuditData:
         """
         metadata, attributes = _names("metadata", metadata), _names("attributes", attributes)
         labels, probas = _one_or_more(label), _one_or_more(y_proba)
+        _check_no_other_role(metadata, {"report": report})  # before the files are read; the others are checked below
         single = dict.fromkeys(labels, "label") if len(labels) == 1 else {}  # of several, some may be unknown
         single |= {patient_id: "patient id"} if patient_id is not None else {}
         roles = [*labels, *probas, patient_id, sample_id, image, *metadata, *attributes]
@@ -406,6 +399,8 @@ class AuditData:
             name=name,
             card=card,
         )
+        if scanned.texts is not None:
+            _check_not_empty(scanned.n_empty, data.n_samples, stacklevel=4)
         data.reports = scanned.texts
         data.embeddings = MappingProxyType(dict(scanned.embeddings))
         data.quarantine = scanned.quarantine
@@ -1119,6 +1114,21 @@ def _names(argument: str, given: Any) -> list:
         ) from None
 
 
+def _check_no_other_role(metadata: Sequence[str], roles: Mapping[str, Any]) -> None:
+    """Raise `InputError` for metadata that are something else too.
+
+    A rule that reads the prediction, or an id, would be found at once and say nothing.
+    """
+    for argument, column in roles.items():
+        if column is not None and column in metadata:
+            raise InputError(
+                f"metadata[{list(metadata).index(column)}]",
+                "a column with no other role",
+                f"{column!r}, which is {argument}",
+                "Leave it out of metadata.",
+            )
+
+
 def _check_columns(df: pd.DataFrame, roles: Mapping[str, Any]) -> None:
     """Raise `InputError` for the first role whose column the table lacks or has twice."""
     for argument, column in roles.items():
@@ -1164,17 +1174,21 @@ def _patients(column: pd.Series) -> np.ndarray:
 
 def _texts(column: pd.Series) -> np.ndarray:
     texts = np.array(["" if pd.isna(t) else _as_text(t) for t in column], dtype=object)
-    empty = sum(not t.strip() for t in texts)
-    if empty == len(texts):
+    _check_not_empty(sum(not t.strip() for t in texts), len(texts), stacklevel=5)
+    return texts
+
+
+def _check_not_empty(n_empty: int, n: int, *, stacklevel: int) -> None:
+    """Warn of empty reports; raise `InputError` where there are no others."""
+    if n_empty == n:
         raise InputError("report", "at least one report with text", "only empty ones", "Check the report column.")
-    if empty:
+    if n_empty:
         warnings.warn(
-            f"report: expected a text for every sample, got {empty:,} of {len(texts):,} empty reports. These samples "
+            f"report: expected a text for every sample, got {n_empty:,} of {n:,} empty reports. These samples "
             "take part without a report: a word they lack may only mean that nothing was written.",
             AuditWarning,
-            stacklevel=4,
+            stacklevel=stacklevel,
         )
-    return texts
 
 
 def _as_text(value: Any) -> str:

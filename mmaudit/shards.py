@@ -11,6 +11,7 @@ import contextlib
 import hashlib
 import io
 import tokenize
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -21,7 +22,7 @@ import numpy as np
 import pandas as pd
 
 from mmaudit._engine import map_pieces
-from mmaudit._errors import InputError, MissingExtraError
+from mmaudit._errors import AuditWarning, InputError, MissingExtraError
 from mmaudit._files import replacing
 from mmaudit._tables import DamagedTableError, error_name, read_parquet
 
@@ -123,6 +124,9 @@ def write_shards(
 ) -> list[Shard]:
     """Write a table, and arrays of the same rows, as shards; each file appears once it is whole.
 
+    Shards of the same numbers are replaced, arrays of embeddings that are not given included. A warning names shards
+    of higher numbers, which belong to another table; there is none where `first` is above 0.
+
     Parameters
     ----------
     folder : path
@@ -168,11 +172,22 @@ def write_shards(
             with replacing(path) as partial:
                 partial.write_bytes(stream.getbuffer())
             arrays.append((modality, str(path)))
+        for modality in set(MODALITIES) - set(embeddings or {}):
+            (folder / f"{name}.{modality}.npy").unlink(missing_ok=True)  # of other rows
         path = folder / f"{name}{SUFFIX}"
         table = frame.iloc[rows].reset_index(drop=True)
         with replacing(path) as partial:
             table.to_parquet(partial, index=False)
         written.append(Shard(name, str(path), tuple(arrays)))
+    own = {f"{shard.name}{SUFFIX}" for shard in written}
+    others = [] if first else sorted({path.name for path in folder.glob(f"part-*{SUFFIX}")} - own)
+    if others:
+        warnings.warn(
+            f"folder: expected no shards but these {len(written)}, got {len(others)} more, from {others[0]} on. They "
+            "will be read with them: take them away, or write to a new folder.",
+            AuditWarning,
+            stacklevel=2,
+        )
     return written
 
 
@@ -368,12 +383,11 @@ def _state(path: str) -> tuple[int, ...]:
 
 @lru_cache(maxsize=2)
 def _texts_of(path: str, column: str, state: tuple[int, ...]) -> np.ndarray:
-    texts = _table(path, [column])[column]
-    return np.array(["" if pd.isna(t) else _plain(t) for t in texts], dtype=object)
+    return np.array([_plain(text) for text in _table(path, [column])[column]], dtype=object)
 
 
 def _plain(value: Any) -> str:
-    return str(value).encode("utf-8", "replace").decode("utf-8")
+    return "" if pd.isna(value) else str(value).encode("utf-8", "replace").decode("utf-8")
 
 
 def _table(path: str, columns: Sequence[str]) -> pd.DataFrame:
@@ -410,7 +424,11 @@ def _header(file: BinaryIO) -> tuple[tuple[int, ...], np.dtype]:
 
 
 def _open(path: str) -> BinaryIO:
-    return _fsspec().open(path, "rb").open() if "://" in path else Path(path).open("rb")
+    if "://" in path:
+        return _fsspec().open(path, "rb").open()
+    if Path(path).exists() and not Path(path).is_file():  # a pipe or a device has no end
+        raise DamagedTableError("no plain file")
+    return Path(path).open("rb")
 
 
 def _fsspec() -> Any:
@@ -433,6 +451,8 @@ class ScannedShards:
     frame : DataFrame of shape (n_samples, n_columns)
         The columns that were asked for, of the samples that are kept; indexed by running number.
     texts : ShardedTexts or None
+    n_empty : int
+        Texts of kept samples with nothing in them.
     embeddings : dict of modality to ShardedRows
     quarantine : DataFrame with columns sample_id and reason
         Samples and whole shards (under their name) that were left out.
@@ -444,6 +464,7 @@ class ScannedShards:
 
     frame: pd.DataFrame
     texts: ShardedTexts | None
+    n_empty: int
     embeddings: dict[str, ShardedRows]
     quarantine: pd.DataFrame
     n_rows: int
@@ -553,6 +574,7 @@ def scan_shards(
     return ScannedShards(
         frame=frame,
         texts=None if text is None else ShardedTexts(tables, n_rows, text, kept),
+        n_empty=sum(found["n_empty"] for _, found in good),
         embeddings={m: ShardedRows(paths, n_rows, first[m], kept) for m, paths in arrays.items()},
         quarantine=pd.DataFrame(rows, columns=["sample_id", "reason"]),
         n_rows=int(edges[-1]),
@@ -624,6 +646,11 @@ def _scan(shard: Shard, wanted: _Wanted) -> dict[str, Any]:
             reasons.setdefault(row, "no probability in [0, 1]")
     found |= {"n_rows": len(frame), "digest": digest, "frame": frame[list(wanted.columns)]}
     found["bad"] = np.array(sorted(reasons), dtype=np.int64)
+    found["n_empty"] = 0
+    if wanted.text:
+        empty = np.array([not _plain(text).strip() for text in frame[wanted.text]], dtype=bool)
+        empty[found["bad"]] = False
+        found["n_empty"] = int(empty.sum())
     found["reasons"] = [reasons[row] for row in sorted(reasons)]
     return found
 
@@ -634,7 +661,7 @@ def _names(path: str) -> list[str]:
     try:
         with _open(path) as file:
             return pq.ParquetFile(file).schema_arrow.names
-    except OSError:
+    except (OSError, DamagedTableError):
         raise
     except Exception as error:
         raise DamagedTableError(type(error).__name__) from None

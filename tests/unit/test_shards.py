@@ -116,6 +116,22 @@ def test_a_url_without_fsspec_names_the_extra(monkeypatch):
         shards.find_shards("memory://x")
 
 
+def test_a_shorter_table_over_a_longer_one_is_warned_of(tmp_path, frame):
+    shards.write_shards(tmp_path, frame, n_rows=8)
+    with pytest.warns(AuditWarning, match=r"no shards but these 2, got 1 more, from part-00002.parquet on"):
+        shards.write_shards(tmp_path, frame[:16], n_rows=8)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        shards.write_shards(tmp_path, frame[16:], n_rows=8, first=2)
+        shards.write_shards(tmp_path, frame, n_rows=8)
+
+
+def test_arrays_of_an_earlier_table_do_not_stay_beside_a_new_one(tmp_path, frame):
+    shards.write_shards(tmp_path, frame, embeddings={"image": vectors(), "report": vectors()}, n_rows=24)
+    shards.write_shards(tmp_path, frame[::-1], embeddings={"image": vectors()[::-1]}, n_rows=24)
+    assert [modality for modality, _ in shards.find_shards(tmp_path)[0].arrays] == ["image"]
+
+
 @pytest.mark.parametrize(
     ("embeddings", "message"),
     [
@@ -315,12 +331,13 @@ def test_the_digest_tells_data_apart_and_stays(folder, frame):
     before = data.digest()
     data.metadata.mean(numeric_only=True), repr(data), np.asarray(data.reports), data.subset(np.arange(5))
     assert data.digest() == before == read(folder).digest()
-    others = [read(folder, report="view"), read(folder, metadata=["view"]), data.subset(np.arange(20))]
+    others = [read(folder, metadata=METADATA[1:]), read(folder, metadata=METADATA[1:], report="view")]
+    others += [read(folder, metadata=["view"]), data.subset(np.arange(20))]
     write(folder, frame, vectors() + 1)
     others.append(read(folder))
     write(folder, frame.assign(report="another text"), vectors())
     others.append(read(folder))
-    assert len({before, *(other.digest() for other in others)}) == 6
+    assert len({before, *(other.digest() for other in others)}) == 7
 
 
 # What is left out
@@ -459,6 +476,23 @@ def test_too_many_bad_shards_are_refused(tmp_path):
         (tmp_path / f"part-0000{k}.parquet").write_bytes(b"")
     with pytest.raises(InputError, match=r"got 2 of 21 that are not .*the first are part-00001, part-00002"):
         read(tmp_path)
+
+
+def test_empty_reports_are_warned_of_as_of_a_table(tmp_path, frame):
+    frame["report"] = ["  " if k in (3, 5) else f"text {k}" for k in range(24)]
+    frame.loc[5, "label"] = None  # left out, so it counts among neither
+    shards.write_shards(tmp_path, pd.concat([frame.assign(id=frame["id"] + f"-{k}") for k in range(2)]), n_rows=20)
+    with pytest.warns(AuditWarning, match="got 2 of 46 empty reports"):
+        read(tmp_path)
+    for path in tmp_path.iterdir():
+        pd.read_parquet(path).assign(report="").to_parquet(path)
+    with pytest.raises(InputError, match="report: expected at least one report with text, got only empty ones"):
+        read(tmp_path)
+
+
+def test_the_report_is_no_metadata(folder):
+    with pytest.raises(InputError, match=r"metadata\[1\]: expected a column with no other role, got 'report'"):
+        read(folder, metadata=["view", "report"])
 
 
 def test_a_column_that_one_table_lacks_is_named(folder):
