@@ -144,7 +144,7 @@ def _worked(function, pieces, left: list[int], shared, large: bool, n_jobs: int 
         results = work(parallel, function, [pieces[k] for k in left[n_done:]], shared)
         try:
             with _closed(results):
-                for result in results:
+                for result in _renewed_in_silence(results):
                     n_done, n_lost = n_done + 1, 0
                     yield result
         except Exception as error:
@@ -172,6 +172,18 @@ def _closed(results: Generator) -> Iterator[None]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)
             results.close()
+
+
+def _renewed_in_silence(results: Generator) -> Iterator:
+    """Give the results; loky renews a process that holds much memory, and warns of it, which is no fault."""
+    while True:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "A worker stopped while some jobs", UserWarning)
+            try:
+                result = next(results)
+            except StopIteration:
+                return
+        yield result
 
 
 def _on_joblib(parallel: Parallel, function, pieces, shared) -> Generator:
