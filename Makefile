@@ -58,9 +58,10 @@ demo: $(AUDITS)
 notebooks-html: $(INSTALLED)
 	$(RUN) -m mmaudit.cli notebooks-html '$(SITE)'
 
-# One run of pytest for everything, so that its last line counts every test.
+# One run of pytest for everything, so that its last line counts every test. A file's tests share what is slow to make,
+# so each file goes to one process.
 test: $(TESTABLE) lint browser
-	$(RUN) -m pytest $(or $(PYTEST_ARGS),--nbmake tests mmaudit notebooks)
+	$(RUN) -m pytest $(or $(PYTEST_ARGS),-n logical --maxprocesses 4 --dist loadfile --nbmake tests mmaudit notebooks)
 
 lint: $(TESTABLE)
 	$(RUN) -m ruff check .
