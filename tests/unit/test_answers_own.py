@@ -69,3 +69,40 @@ class TestWithin:
             assert checked.right is False
             assert hint in checked.words
             assert not any(f"{value:.2f}" in checked.words for value in right)
+
+
+class TestResumed:
+    STOPPED = {"images": 9, "features": 1, "discover": 1, "refits": 2}  # noqa: RUF012
+
+    @pytest.mark.parametrize(
+        ("also", "right"),
+        [
+            ({}, ["encode", "discover"]),
+            ({"discover": 0, "refits": 0}, ["encode"]),
+            ({"refits": 4}, ["encode", "discover", "stability"]),
+            ({"refits": 4, "confirm": 1}, ["encode", "discover", "stability", "confirm"]),
+        ],
+    )
+    @pytest.mark.parametrize("kind", [tuple, list, set])
+    def test_follows_the_files(self, also, right, kind):
+        files = self.STOPPED | also
+        assert check("own.resumed", kind(right), files=files, n_refits=4).right
+        assert check("own.resumed", kind(right[1:]), files=files, n_refits=4).right is False
+
+    @pytest.mark.parametrize(
+        ("answer", "hint"),
+        [
+            (("encode",), "which stage made it"),
+            ("discover", "which stage made it"),
+            ([], "which stage made it"),
+            (("encode", "discover", "stability"), "all of them there"),
+            (("encode", "discover", "confirm"), "left no file"),
+            (("explain",), "left no file"),
+            (("encode", "search"), "spelled as above"),
+        ],
+    )
+    def test_wrong_answers(self, answer, hint):
+        checked = check("own.resumed", answer, files=self.STOPPED, n_refits=4)
+        assert checked.right is False
+        assert hint in checked.words
+        assert not any(stage in checked.words for stage in ("encode", "discover"))

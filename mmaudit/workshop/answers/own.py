@@ -10,6 +10,7 @@ from sklearn.metrics import roc_auc_score
 from mmaudit.workshop._check import Hint, exercise
 
 _TOLERANCE = 0.005
+_STAGES = {"encode": "features", "discover": "discover", "confirm": "confirm", "explain": "explain"}  # and folder
 
 
 def _bedside(data: Any) -> np.ndarray:
@@ -48,3 +49,20 @@ def within(answer: Any, *, data: Any) -> str:
     if np.allclose(given, answers, atol=_TOLERANCE):
         raise Hint("An AUROC is of probabilities; these are of answers, yes or no.")
     raise Hint("Use roc_auc_score on data.y_true and data.y_proba, with the same mask on both.")
+
+
+@exercise("own.resumed")
+def resumed(answer: Any, *, files: Any, n_refits: int) -> str:
+    """Whether the answer names the stages of which, by what an interrupted audit has kept, nothing is left to do."""
+    given = {answer} if isinstance(answer, str) else set(answer)
+    if not given <= {*_STAGES, "stability"}:
+        raise Hint("Answer with a list of names of stages, spelled as above.")
+    right = {stage for stage, folder in _STAGES.items() if files.get(folder)}
+    right |= {"stability"} if files.get("refits", 0) >= n_refits else set()
+    if "stability" in given - right:
+        raise Hint("Some refits are there, and are not made again. Are all of them there?")
+    if given - right:
+        raise Hint("You name a stage that has left no file. In which of them was the audit stopped?")
+    if given != right:
+        raise Hint("There is more. Look at each kind of file that is kept: which stage made it, and is it whole?")
+    return "Of the refits, only those that are missing are made. All that comes after them is still to do."
