@@ -58,10 +58,11 @@ demo: $(AUDITS)
 notebooks-html: $(INSTALLED)
 	$(RUN) -m mmaudit.cli notebooks-html '$(SITE)'
 
-# One run of pytest for everything, so that its last line counts every test. A file's tests share what is slow to make,
-# so each file goes to one process.
+# One run of pytest for everything, so that its last line counts every test. It has a process for each core, up to four,
+# and each computes on one thread: threads that wait for a core that another process has take time from both.
 test: $(TESTABLE) lint browser
-	$(RUN) -m pytest $(or $(PYTEST_ARGS),-n logical --maxprocesses 4 --dist loadfile --nbmake tests mmaudit notebooks)
+	OMP_NUM_THREADS=1 $(RUN) -m pytest -n logical --maxprocesses 4 --dist loadgroup --no-loadscope-reorder \
+	  $(or $(PYTEST_ARGS),--nbmake notebooks tests mmaudit)
 
 lint: $(TESTABLE)
 	$(RUN) -m ruff check .
