@@ -102,9 +102,9 @@ def audit(
         Workers for large data, and threads for decoding images. None: those of `joblib.parallel_config`, without it
         all cores.
     checkpoints : path or None
-        Folder in which what is finished is kept until the end, so that an interrupted audit can go on: blocks of
-        rows, refits, and stages. It holds numbers of each sample and which terms its report has, no text. None:
-        nowhere.
+        Folder in which what is finished is kept, so that an interrupted audit can go on: blocks of rows, refits, and
+        stages. It holds numbers of each sample, thumbnails, and which terms its report has, no text; remove it when
+        you have the result. None: nowhere.
     resume : bool
         Whether to go on from what `checkpoints` holds of these data and settings. Without, it is begun anew.
     progress : bool

@@ -104,7 +104,7 @@ class AuditResult:
         Smallest gap that would have been confirmed with 80 % power, by slice size, among cases with the label or class
         `target` (1) and without it (0). Empty where another metric than the error rate was compared.
     quarantine : DataFrame with columns sample_id, reason
-        Images that could not be read.
+        Images that could not be read; of data from shards also shards and samples that were left out.
     warnings : list of str
         What weakens the audit.
     settings, data_summary : dict
