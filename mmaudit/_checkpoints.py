@@ -13,7 +13,7 @@ import io
 import json
 import math
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ __all__ = ["Checkpoints", "Stage", "remove_checkpoints"]
 FORMAT = "mmaudit checkpoints 1"
 RUN = "run.json"  # what the run is of
 FILES = "*/" + 6 * "[0-9]" + ".zip"  # of the stages
-MARK = b"mmaudit "  # how the comment of such a file begins; a digest of the run and of the names in the file follows
+MARK = b"mmaudit "  # how the comment of such a file begins; a digest of the run, the place and the names in it follows
 DIGEST_BYTES = 16
 
 
@@ -48,7 +48,8 @@ class Checkpoints:
     Raises
     ------
     InputError
-        The folder holds a run of other data or settings, and `resume` is asked for; or another program's `run.json`.
+        The folder holds a run of other data or settings, and `resume` is asked for; or another program's `run.json`; or
+        it cannot be written to.
     """
 
     def __init__(self, folder: str | Path, about: Mapping[str, Any], *, resume: bool = False) -> None:
@@ -70,16 +71,17 @@ class Checkpoints:
                 f"other {', '.join(differ)}",
                 "Give the same ones, another folder, or leave resume out to begin anew.",
             )
-        if not resume:
-            remove_checkpoints(self.folder)
-        self.folder.mkdir(parents=True, exist_ok=True)
-        for partial in _partials(self.folder):  # of a run that was killed
-            partial.unlink(missing_ok=True)
         text = json.dumps(about, indent=1, sort_keys=True)
         self._digest = _digest(text)
-        if _about(self.folder) is None:
-            with replacing(self.folder / RUN) as partial:
-                partial.write_text(text, encoding="utf-8")
+        with _writing():
+            if not resume:
+                remove_checkpoints(self.folder)
+            self.folder.mkdir(parents=True, exist_ok=True)
+            for partial in _partials(self.folder):  # of a run that was killed
+                partial.unlink(missing_ok=True)
+            if _about(self.folder) is None:
+                with replacing(self.folder / RUN) as partial:
+                    partial.write_text(text, encoding="utf-8")
 
     def stage(self, name: str) -> Stage:
         """Return the results of one stage."""
@@ -100,6 +102,8 @@ def remove_checkpoints(folder: str | Path) -> None:
 
 def _about(folder: Path) -> dict[str, Any] | None:
     """Return what the run in a folder is of, or None where there is none."""
+    if not (folder / RUN).is_file():  # a pipe or a device has no end
+        return None
     try:
         about = json.loads((folder / RUN).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
@@ -116,18 +120,39 @@ def _is_foreign(folder: Path) -> bool:
 
 def _files(folder: Path) -> list[Path]:
     """Return the files of stages, of whichever run."""
-    return [path for path in folder.glob(FILES) if _ending(path, len(MARK) + 2 * DIGEST_BYTES).startswith(MARK)]
+    return [path for path in _inside(folder, FILES) if _ending(path, len(MARK) + 2 * DIGEST_BYTES).startswith(MARK)]
 
 
 def _partials(folder: Path) -> list[Path]:
-    return [*folder.glob(f"{PARTIAL}*"), *folder.glob(f"*/{PARTIAL}*")]
+    return [path for path in _inside(folder, f"{PARTIAL}*", f"*/{PARTIAL}*") if not path.is_dir()]
+
+
+def _inside(folder: Path, *patterns: str) -> list[Path]:
+    """Return the paths of these patterns; a link to another folder is not followed."""
+    found = [path for pattern in patterns for path in folder.glob(pattern)]
+    return [path for path in found if path.parent == folder or not path.parent.is_symlink()]
 
 
 def _ending(path: Path, n_bytes: int) -> bytes:
-    with contextlib.suppress(OSError), path.open("rb") as file:
-        file.seek(-n_bytes, io.SEEK_END)
-        return file.read()
+    if path.is_file():
+        with contextlib.suppress(OSError), path.open("rb") as file:
+            file.seek(-n_bytes, io.SEEK_END)
+            return file.read()
     return b""
+
+
+@contextlib.contextmanager
+def _writing() -> Iterator[None]:
+    """Say of a folder in which a file or a folder cannot be made that it cannot be used."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(
+            "checkpoints",
+            "a folder in which files and folders can be made",
+            f"one where that fails ({type(error).__name__})",
+            "Name another folder.",
+        ) from error
 
 
 class Stage:
@@ -147,13 +172,16 @@ class Stage:
     def get(self, position: int) -> dict[str, Any] | None:
         """Return a result, or None where there is none that is whole."""
         path = self._path(position)
+        if self.folder.is_symlink() or not path.is_file():
+            return None
         try:
             with zipfile.ZipFile(path) as archive:
                 members, n_bytes = archive.infolist(), path.stat().st_size
                 is_plain = all(member.compress_type == zipfile.ZIP_STORED for member in members)
                 # What unpacks to more than it is was not written here.
                 names = [member.filename for member in members]
-                if archive.comment != self._mark(names) or not is_plain or sum(m.file_size for m in members) > n_bytes:
+                is_ours = archive.comment == self._mark(names, position)
+                if not is_ours or not is_plain or sum(m.file_size for m in members) > n_bytes:
                     return None
                 return dict(_read(member.filename, archive.read(member)) for member in members)
         except Exception:  # zipfile, NumPy, pyarrow and json have none for all that may be damaged: it is made again
@@ -161,17 +189,22 @@ class Stage:
 
     def put(self, position: int, result: Mapping[str, Any]) -> None:
         """Keep a result."""
-        with replacing(self._path(position)) as partial:
+        with _writing(), replacing(self._path(position)) as partial:
+            if self.folder.is_symlink():
+                raise NotADirectoryError(self.folder.name)  # it leads elsewhere
             self.folder.mkdir(parents=True, exist_ok=True)  # which may find the disk full too
             with zipfile.ZipFile(partial, "w", zipfile.ZIP_STORED) as archive:
                 for name, value in result.items():
                     kind, content = _written(value)
                     archive.writestr(f"{name}.{kind}", content)
-                archive.comment = self._mark(archive.namelist())
+                archive.comment = self._mark(archive.namelist(), position)
 
-    def _mark(self, names: Sequence[str]) -> bytes:
-        """Return the comment of a file with these names in it: one that lost some of them is not whole."""
-        return MARK + _digest("\n".join([self._digest, *names])).encode()
+    def _mark(self, names: Sequence[str], position: int = 0) -> bytes:
+        """Return the comment of a file with these names in it.
+
+        One that lost some of them is not whole, and one in the place of another not the one that is looked for.
+        """
+        return MARK + _digest("\n".join([self._digest, self.folder.name, str(position), *names])).encode()
 
     def _path(self, position: int) -> Path:
         return self.folder / f"{position:06d}.zip"
