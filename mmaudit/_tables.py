@@ -72,21 +72,78 @@ def read_parquet(path: Path | BinaryIO, *, columns: Sequence[str] | None = None)
     DamagedTableError
         One that is no whole parquet file, or whose footer promises what is not in it.
     UnpacksTooFarError
-        One that promises cells of more than 64 MB, and more than 1,000 times its size.
+        One of which cells, or texts that stand once in it for many rows, take more than 64 MB and more than 1,000 times
+        its size.
     """
     import pandas as pd
-    import pyarrow.parquet as pq
 
     try:
-        with pq.ParquetFile(path) as file:
-            n_cells = file.metadata.num_rows * file.metadata.num_columns
-        if n_cells * CELL_BYTES > _most(path, MOST_TIMES_PARQUET):
-            raise UnpacksTooFarError
-        return pd.read_parquet(path, columns=columns)
+        _check_promise(path, columns)
+        frame = pd.read_parquet(path, columns=columns)
+        _check_texts(frame)
+        return frame
     except (FileNotFoundError, PermissionError, DamagedTableError):
         raise
     except Exception as error:  # of pyarrow's errors some are ValueErrors, some KeyErrors, some neither
         raise DamagedTableError(type(error).__name__) from None
+
+
+def _check_promise(path: Path | BinaryIO, columns: Sequence[str] | None) -> None:
+    """Raise where a parquet file unpacks too far: in cells, in pages, or in texts that stand once for many rows."""
+    import pyarrow.parquet as pq
+
+    most = _most(path, MOST_TIMES_PARQUET)
+    with pq.ParquetFile(path) as file:
+        n_cells, n_bytes = 0, 0
+        repeated = dict.fromkeys(range(file.metadata.num_columns), 0)
+        for group in map(file.metadata.row_group, range(file.metadata.num_row_groups)):
+            for k in range(group.num_columns):
+                chunk = group.column(k)
+                n_values = max(group.num_rows, chunk.num_values)  # of lists there are more than rows
+                n_cells, n_bytes = n_cells + n_values, n_bytes + chunk.total_uncompressed_size
+                if chunk.physical_type == "BYTE_ARRAY" and chunk.has_dictionary_page:
+                    repeated[k] += n_values * chunk.total_uncompressed_size
+                elif chunk.physical_type == "FIXED_LEN_BYTE_ARRAY":
+                    n_bytes += n_values * file.schema.column(k).length
+        if max(n_cells * CELL_BYTES, n_bytes) > most:
+            raise UnpacksTooFarError
+        paths = [file.schema.column(k).path for k, at_most in repeated.items() if at_most > most]
+    if not paths:
+        return
+    with pq.ParquetFile(path, read_dictionary=paths) as file:  # each text once
+        index = (file.schema_arrow.pandas_metadata or {}).get("index_columns", [])  # which pandas reads too
+        wanted = file.schema_arrow.names if columns is None else {*columns, *map(str, index)}
+        names = [name for name in wanted if any(path == name or path.startswith(f"{name}.") for path in paths)]
+        for batch in file.iter_batches(columns=names) if names else ():
+            n_bytes += sum(map(_text_bytes, batch.columns))
+            if n_bytes > most:
+                raise UnpacksTooFarError
+
+
+def _check_texts(frame: pd.DataFrame) -> None:
+    """Raise where a text is none in UTF-8; pandas would say so only when somebody looks at it."""
+    import pandas as pd
+    import pyarrow as pa
+
+    index = [frame.index.get_level_values(k) for k in range(frame.index.nlevels)]
+    for values in (*(frame.iloc[:, k] for k in range(frame.shape[1])), *index):
+        if isinstance(values.dtype, (pd.StringDtype, pd.CategoricalDtype)):
+            pa.array(values).validate(full=True)
+
+
+def _text_bytes(values: Any) -> int:
+    """Return how long the texts of an Arrow array are that are written once for all rows, lists among them."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if pa.types.is_dictionary(values.type):
+        return pc.sum(pc.binary_length(values.dictionary).take(values.indices)).as_py() or 0
+    if pa.types.is_map(values.type):
+        return _text_bytes(values.keys) + _text_bytes(values.items)
+    if pa.types.is_nested(values.type):
+        inner = values.flatten()
+        return sum(map(_text_bytes, inner)) if isinstance(inner, list) else _text_bytes(inner)
+    return 0
 
 
 def _most(path: Path | BinaryIO, times: int) -> int:

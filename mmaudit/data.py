@@ -1159,7 +1159,10 @@ def _check_columns(df: pd.DataFrame, roles: Mapping[str, Any]) -> None:
 
 
 def _patients(column: pd.Series) -> np.ndarray:
-    names = column.astype(str).to_numpy(dtype=object)
+    try:
+        names = column.astype(str).to_numpy(dtype=object)
+    except UnicodeDecodeError:  # bytes that are no text
+        names = column.map(str).to_numpy(dtype=object)
     blank = np.array([not str(name).strip() for name in names])  # one patient called "" would be many
     missing = int((column.isna().to_numpy() | blank).sum())
     if missing:

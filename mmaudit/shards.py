@@ -20,6 +20,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 import pandas as pd
+from pandas.api.types import is_hashable
 
 from mmaudit._engine import map_pieces
 from mmaudit._errors import AuditWarning, InputError, MissingExtraError
@@ -352,7 +353,7 @@ class ShardedRows(_Sharded):
         found = np.empty((positions.size, self.n_columns), dtype=np.float32)
         for path, which, rows in self._by_file(positions.ravel()):
             with _still_there(path):
-                found[which] = _rows_of(path, rows)
+                found[which] = _rows_of(path, rows, self.n_columns)
         return found[0] if positions.ndim == 0 else found
 
     def __array__(self, dtype=None, copy=None) -> np.ndarray:
@@ -391,18 +392,27 @@ def _plain(value: Any) -> str:
 
 
 def _table(path: str, columns: Sequence[str]) -> pd.DataFrame:
+    """Return some columns of a table; one that pandas wrote as its index is a column like the others."""
     if "://" not in path:
-        return read_parquet(Path(path), columns=list(columns))
-    with _open(path) as file:
-        return read_parquet(file, columns=list(columns))
+        frame = read_parquet(Path(path), columns=list(columns))
+    else:
+        with _open(path) as file:
+            frame = read_parquet(file, columns=list(columns))
+    if set(frame.index.names) & set(columns):
+        frame = frame.reset_index()
+    if not set(columns) <= set(frame.columns):
+        raise DamagedTableError("columns that it does not hold")
+    return frame[list(columns)]
 
 
-def _rows_of(path: str, rows: np.ndarray) -> np.ndarray:
+def _rows_of(path: str, rows: np.ndarray, n_columns: int) -> np.ndarray:
     """Return rows of an array file, which were checked to be sorted or few."""
-    if "://" not in path:
-        return np.load(path, mmap_mode="r", allow_pickle=False)[rows]
     with _open(path) as file:
         shape, dtype = _header(file)
+        if shape[1] != n_columns:
+            raise DamagedTableError(f"array of shape {shape}")
+        if "://" not in path:
+            return np.memmap(file, dtype=dtype, mode="r", offset=file.tell(), shape=shape)[rows]
         start, width = file.tell(), dtype.itemsize * shape[1]
         low, high = int(rows.min()), int(rows.max()) + 1
         file.seek(start + low * width)
@@ -625,6 +635,8 @@ def _scan(shard: Shard, wanted: _Wanted) -> dict[str, Any]:
         if found["missing"]:
             return found
         frame = _table(shard.table, list(dict.fromkeys(columns)))
+        if wanted.text and not frame[wanted.text].map(is_hashable).all():
+            raise DamagedTableError(f"lists or other objects in {wanted.text!r}")
         reasons: dict[int, str] = {}
         for modality, path in shard.arrays:
             width, not_finite, of_array = _look_through(path, len(frame))
@@ -637,7 +649,7 @@ def _scan(shard: Shard, wanted: _Wanted) -> dict[str, Any]:
         return found
     for column, what in wanted.needed:
         values = frame[column]
-        blank = values.isna() | (values.astype(str).str.strip() == "")
+        blank = values.isna() | np.array([not str(value).strip() for value in values], dtype=bool)
         for row in np.flatnonzero(blank).tolist():
             reasons.setdefault(row, f"no {what}")
     for column in wanted.probabilities:

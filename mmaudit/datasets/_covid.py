@@ -112,12 +112,11 @@ def load_covid_chestxray(
     names = {part.lower(): part for parts in findings for part in parts if part.lower() not in _UNDECIDED}
     wanted = str(label).strip().lower()
     if wanted not in names:
-        raise InputError(
-            "label",
-            "one of the findings in metadata.csv",
-            f"{label!r}",
-            f"They are: {listed(sorted(names.values()), 60)}.{nearest(label, names.values())}",
-        )
+        if {"pneumonia", "no finding"} & names.keys():
+            told = f"They are: {listed(sorted(names.values()), 60)}.{nearest(label, names.values())}"
+        else:  # no column of findings, but perhaps of notes about a patient
+            told = f"Check that the file is the original one, {_WHERE}"
+        raise InputError("label", "one of the findings in metadata.csv", f"{label!r}", told)
     positive = [wanted in {part.lower() for part in parts} for parts in findings]
     decided = [any(part.lower() not in _UNDECIDED for part in parts) for parts in findings]
     table = table.assign(label=pd.Series(positive, index=table.index).astype(int), decided=decided)

@@ -75,8 +75,9 @@ NAMED_THINGS = {"protocol", "series", "sequence", "study", "dataset", "drug", "c
 REPORT = {"report", "reports", "impression", "findings", "text", "note", "notes", "narrative", "clinical", "history"}
 IMAGE = {"image", "img", "images", "file", "filename", "filepath", "path", "dicom", "picture", "film"}
 SUFFIX = re.compile(r"\.(?:png|jpe?g|tiff?|bmp|gif|webp|dcm|dicom)$", re.IGNORECASE)
-NUMBER = re.compile(r"^[<>=~≤≥ ]*\d*[.,]?\d+ ?%?$")
-WEB = re.compile(r"(?:[a-z]+://|www\.|10\.\d{4,}/)", re.IGNORECASE)
+# Both pass over a long text once.
+NUMBER = re.compile(r"^[<>=~≤≥ ]*(?:\d+(?:[.,]\d+)?|[.,]\d+) ?%?$")
+WEB = re.compile(r"(?:[a-z]://|www\.|10\.\d{4,}/)", re.IGNORECASE)
 
 YES = {"yes", "y", "true", "t", "1", "positive", "pos", "+", "present", "abnormal", "malignant", "case", "ja", "oui"}
 NO = {"no", "n", "false", "f", "0", "negative", "neg", "-", "absent", "normal", "benign", "control", "healthy", "nein"}
