@@ -21,9 +21,11 @@ import argparse
 import collections
 import contextlib
 import hashlib
+import inspect
 import multiprocessing
 import os
 import random
+import resource
 import shutil
 import sys
 import tempfile
@@ -33,12 +35,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tests.bench.fuzz_mutations import MARK
-from tests.bench.fuzz_readers import READERS, inputs, quietly, write
+from tests.bench.fuzz_readers import READERS, Files, UnforeseenError, inputs, quietly, whole, write
 
 LIMIT_S, CLOCK_S, LIMIT_MB = 5.0, 60.0, 1000.0
+MOST_MAPPED = 12 * 2**30  # bytes of the process that starts the others
 START_S = 120.0
 AT_ONCE = 50  # inputs between two looks at what lies around the folder
 MOST_KEPT = 3
+MOST_GUIDED, MOST_FILES = 50_000, 12  # bytes of a file that atheris begins with, and files beside it
 FORBIDDEN = (
     "os.system",
     "os.exec",
@@ -92,8 +96,14 @@ class Watch:
 
 def run_one(name: str, seed: int, index: int, sandbox: Path, watch: Watch | None = None) -> Outcome:
     """Return what becomes of one input; the sandbox gets the folder `in`, and `out` for what the test itself writes."""
+    return attempt(name, index, *inputs(name, seed, index), sandbox, watch)
+
+
+def attempt(
+    name: str, index: int, files: Files, rng: random.Random, sandbox: Path, watch: Watch | None = None
+) -> Outcome:
+    """Return what becomes of these files."""
     reader = READERS[name]
-    files, rng = inputs(name, seed, index)
     folder = fresh(sandbox)
     write(folder, files)
     del files
@@ -157,8 +167,6 @@ def around(sandbox: Path) -> dict[str, str]:
 
 def work(name: str, seed: int, indices: list[int], sandbox: str, pipe: Any, now: Any) -> None:
     """Read inputs one after the other, and tell what becomes of each."""
-    import resource
-
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_FSIZE, (2**31, 2**31))
     os.nice(10)
@@ -167,8 +175,9 @@ def work(name: str, seed: int, indices: list[int], sandbox: str, pipe: Any, now:
     inputs(name, seed, 0)  # makes the whole files, and loads what that needs
     sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115  libraries tell there what they think of damaged files
     os.dup2(sys.stderr.fileno(), 2)
-    with contextlib.suppress(Exception):
-        run_one(name, seed, -1, place_)
+    for files in whole(name)[:4]:  # loads what reading them needs, with the programs that this starts
+        with contextlib.suppress(Exception):
+            attempt(name, -1, files, random.Random(0), place_)
     before = around(place_)
     for done, index in enumerate(indices):
         with now.get_lock():
@@ -282,12 +291,13 @@ def keep(name: str, seed: int, outcomes: list[Outcome], folder: Path) -> None:
         if outcome.kind != "unexpected" or kinds[kind] >= MOST_KEPT:
             continue
         kinds[kind] += 1
-        files, _ = inputs(name, seed, outcome.index)
-        write(folder / f"{name}-{outcome.index}", files)
         print(f"  {name} {outcome.index}: {outcome.error} {outcome.where}", flush=True)
+        with contextlib.suppress(MemoryError):
+            files, _ = inputs(name, seed, outcome.index)
+            write(folder / f"{name}-{outcome.index}", files)
 
 
-def row(name: str, outcomes: list[Outcome]) -> str:
+def row(name: str, outcomes: list[Outcome], seconds: float) -> str:
     """Return a row of the table."""
     refused = collections.Counter(o.error for o in outcomes if o.kind == "refused")
     unexpected = sum(o.kind == "unexpected" for o in outcomes)
@@ -296,57 +306,100 @@ def row(name: str, outcomes: list[Outcome]) -> str:
     accepted = sum(o.kind == "accepted" for o in outcomes)
     slowest, peak = max((o.seconds for o in outcomes), default=0), max((o.peak_mb for o in outcomes), default=0)
     return (
-        f"| {name} | {len(outcomes):,} | {accepted:,} | {by} | {unexpected} | {slowest:.2f} | {peak:.0f} | {outside} |"
+        f"| {name} | {len(outcomes):,} | {accepted:,} | {by} | {unexpected} | {slowest:.2f} | {peak:.0f} | {outside} | "
+        f"{seconds:.0f} |"
     )
 
 
 HEAD = (
-    "| reader | inputs | accepted | refused | unexpected | slowest s | peak MB | files outside |\n"
-    "| --- | ---: | ---: | --- | ---: | ---: | ---: | ---: |"
+    "| reader | inputs | accepted | refused | unexpected | slowest s | peak MB | files outside | seconds |\n"
+    "| --- | ---: | ---: | --- | ---: | ---: | ---: | ---: | ---: |"
 )
 
 
-def guided(name: str, seconds: int) -> None:
-    """Let atheris change the first damaged file of a reader, guided by the lines of the package that it reaches."""
+# Guided by coverage
+
+
+def guided(name: str, seconds: int, kept: Path) -> int:
+    """Let atheris change the files of a reader, guided by the branches of the package that it reaches.
+
+    It ends at the first input that is unexpected, which is then kept. The first byte of what atheris makes says which
+    file of which whole input the rest takes the place of, and gives the random numbers that the reader is given.
+    """
+    with tempfile.TemporaryDirectory(prefix="mmaudit-fuzz-") as place:
+        for folder in ("corpus", "found", "sandbox"):
+            Path(place, folder).mkdir()
+        process = multiprocessing.get_context("spawn").Process(target=_guide, args=(name, seconds, place))
+        process.start()
+        process.join()
+        found = sorted(Path(place, "found").iterdir())
+        for path in found:
+            write(kept / f"{name}-{path.name}", _chosen(name, path.read_bytes())[0])
+            print(f"  {name}: {kept / f'{name}-{path.name}'}", flush=True)
+    return int(bool(found) or process.exitcode != 0)
+
+
+def _chosen(name: str, content: bytes) -> tuple[Files, random.Random]:
+    """Return the files, and the random numbers, that a text of atheris stands for."""
+    places = _places(name)
+    first = content[0] if content else 0
+    files, path = places[first % len(places)]
+    return {**files, path: content[1:]}, random.Random(first)
+
+
+def _places(name: str) -> list[tuple[Files, str]]:
+    """Return whole inputs of few files, and a file of each that may be damaged; no more than a byte can count."""
+    different = {id(files): files for files in whole(name) if len(files) <= MOST_FILES}.values()
+    return [(files, path) for files in different for path in files if path.startswith(READERS[name].damage)][:256]
+
+
+def _guide(name: str, seconds: int, place: str) -> None:
     import atheris
 
-    files, _ = inputs(name, 0, -1)
-    whole = {}
-    for seed in range(40):
-        candidate, _ = inputs(name, seed, 0)
-        whole |= {path: content for path, content in candidate.items() if path.startswith(READERS[name].damage)}
-    path = next(path for path in files if path in whole)
-    sandbox = Path(tempfile.mkdtemp(prefix="mmaudit-fuzz-"))
-    corpus = Path(tempfile.mkdtemp(prefix="mmaudit-corpus-"))
-    for index in range(60):
-        content = inputs(name, 0, index)[0].get(path)
-        if content is not None:
-            (corpus / str(index)).write_bytes(content[:50_000])
+    corpus, sandbox, watch = Path(place, "corpus"), Path(place, "sandbox"), Watch()
     os.environ["MMAUDIT_CACHE"] = str(sandbox / "out" / "cache")
+    for first, (files, path) in enumerate(_places(name)):
+        (corpus / f"whole-{first}").write_bytes(bytes([first]) + files[path])
+    for index in range(60):
+        files, _ = inputs(name, 0, index)
+        for first, (before, path) in enumerate(_places(name)):
+            is_of_it = before.keys() == files.keys() and sum(before[k] != files[k] for k in files) < 3
+            if is_of_it and before[path] != files[path] and len(files[path]) < MOST_GUIDED:
+                (corpus / f"damaged-{index}").write_bytes(bytes([first]) + files[path])
 
     def one(content: bytes) -> None:
-        folder = fresh(sandbox)
-        write(folder, {**files, path: content})
-        os.chdir(folder)
-        with quietly(), contextlib.suppress(*READERS[name].refusals):
-            READERS[name].read(folder, random.Random(0))
-        os.chdir(sandbox)
+        outcome = attempt(name, -1, *_chosen(name, content), sandbox, watch)
+        if outcome.kind == "unexpected":
+            raise UnforeseenError(f"{outcome.error} {outcome.where}")
 
-    with quietly():
-        one(files[path])  # loads the package, which is then instrumented
-    for module in [m for key, m in list(sys.modules.items()) if key.startswith("mmaudit.") and m is not None]:
-        for value in list(vars(module).values()):
-            if callable(value) and getattr(value, "__module__", None) == module.__name__ and hasattr(value, "__code__"):
-                with contextlib.suppress(Exception):
-                    atheris.instrument_func(value)
+    for files in whole(name)[:4]:  # loads the package, which is then instrumented
+        attempt(name, -1, files, random.Random(0), sandbox)
+    functions = _functions()
+    for function in functions:
+        with contextlib.suppress(Exception):  # of what atheris cannot change
+            atheris.instrument_func(function)
+    print(f"{len(functions)} functions instrumented, {len(list(corpus.iterdir()))} inputs to begin with", flush=True)
     settings = [
         f"-max_total_time={seconds}",
         f"-timeout={int(LIMIT_S)}",
         f"-rss_limit_mb={2 * int(LIMIT_MB)}",
+        f"-artifact_prefix={place}/found/",
         "-print_final_stats=1",
     ]
     atheris.Setup([sys.argv[0], *settings, str(corpus)], one)
     atheris.Fuzz()
+
+
+def _functions() -> set[Any]:
+    """Return the functions and methods of the package that are loaded."""
+    found = set()
+    for name, module in list(sys.modules.items()):
+        own = vars(module).values() if name.partition(".")[0] == "mmaudit" else ()
+        for value in [value for value in own if getattr(value, "__module__", None) == name]:
+            for one in list(vars(value).values()) if isinstance(value, type) else [value]:
+                one = getattr(one, "fget", None) or getattr(one, "func", None) or getattr(one, "__func__", one)
+                found.add(inspect.unwrap(one) if callable(one) else None)
+    return {one for one in found if inspect.isfunction(one)}
 
 
 def main() -> int:
@@ -356,11 +409,11 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", type=int, help="read this input alone, here, and show the traceback")
     parser.add_argument("--keep", type=Path, default=Path("fuzz-findings"), help="folder for unexpected inputs")
-    parser.add_argument("--atheris", type=int, metavar="SECONDS", help="guided by coverage instead, one reader")
+    parser.add_argument("--atheris", type=int, metavar="SECONDS", help="let atheris guide it, for so long a reader")
     args = parser.parse_args()
     names = list(READERS) if args.reader == "all" else args.reader.split(",")
     if args.atheris:
-        guided(names[0], args.atheris)
+        return max(guided(name, args.atheris, args.keep) for name in names)
     if args.only is not None:
         with tempfile.TemporaryDirectory() as sandbox:
             files, rng = inputs(names[0], args.seed, args.only)
@@ -374,10 +427,14 @@ def main() -> int:
                 os.chdir(sandbox)
         return 0
     rows, failed = [], False
+    # Inputs to be kept are made again in this process, which nobody watches.
+    resource.setrlimit(resource.RLIMIT_AS, (MOST_MAPPED, resource.getrlimit(resource.RLIMIT_AS)[1]))
     for name in names:
+        start = time.monotonic()
         outcomes = run(name, args.seed, args.n)
+        seconds = time.monotonic() - start
         keep(name, args.seed, outcomes, args.keep)
-        rows.append(row(name, outcomes))
+        rows.append(row(name, outcomes, seconds))
         failed |= any(o.kind == "unexpected" for o in outcomes)
         print(rows[-1], flush=True)
     print(f"\n{HEAD}\n" + "\n".join(rows))

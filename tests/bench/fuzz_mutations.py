@@ -8,15 +8,21 @@ import functools
 import gzip
 import io
 import json
+import os
+import pickle
 import random
 import re
 import struct
 import tarfile
+import warnings
 import zipfile
 import zlib
+from collections.abc import Callable
 from typing import Any
 
-__all__ = ["MARK", "STRANGE_TEXTS", "mutate", "png_header", "strange"]
+import numpy as np
+
+__all__ = ["MARK", "STRANGE_TEXTS", "mutate", "npy_header", "png_header", "sealed", "strange"]
 
 MARK = "PATIENT-7739"  # stands for a patient: no message may hold it
 STRANGE_TEXTS = (
@@ -30,7 +36,7 @@ STRANGE_NUMBERS = (
     0, -1, 1, 2, 255, 256, 65_535, 65_536, 2**31 - 1, 2**31, -(2**31), 2**32, 2**53 + 1, 2**63 - 1, 2**63, 2**64, 10**40,
     10**400, 0.5, -0.0, 1e-320, 1e308, -1e308, float("nan"), float("inf"), float("-inf"), 60_000, 10**9,
 )  # fmt: skip
-MOST_BYTES = 500_000  # of a file that is damaged once more
+MOST_BYTES, MOST_ROWS = 500_000, 10_000  # of a file, or a table, that is damaged once more
 SIZES = (
     0,
     1,
@@ -66,7 +72,7 @@ def strange(rng: random.Random, depth: int = 0) -> Any:
 
 def mutate(name: str, content: bytes, rng: random.Random, others: tuple[bytes, ...] = ()) -> bytes:
     """Return a file damaged once or a few times, in the way of its kind or, one time in three, byte by byte."""
-    kind = next((known for known in _KINDS if name.endswith(known)), None)
+    kind = "piece" if _PIECE.search(name) else next((known for known in _KINDS if name.endswith(known)), None)
     for damaged in range(rng.choice((1, 1, 1, 2, 3, 6))):
         if damaged and len(content) > MOST_BYTES:
             return content
@@ -427,12 +433,18 @@ def of_parquet(content: bytes, rng: random.Random) -> bytes:
     """Return a parquet file with a strange column, or with another size of its footer."""
     import pandas as pd
 
+    from mmaudit._tables import read_parquet
+
+    if rng.random() < 0.03:
+        return _parquet_bomb(content, rng.randrange(4), rng.randrange(20))
     if rng.random() < 0.4:
         if rng.random() < 0.5:
             return content[:-8] + struct.pack("<I", rng.choice(SIZES) & 0xFFFFFFFF) + content[-4:]
         foot = len(content) - 8 - struct.unpack("<I", content[-8:-4])[0]
         return content[:foot] + of_bytes(content[foot:], rng)
-    frame = pd.read_parquet(io.BytesIO(content))
+    frame = read_parquet(io.BytesIO(content))  # which stops where it would be too much
+    if len(frame) > MOST_ROWS:
+        return of_bytes(content, rng)
     column, kind = rng.choice(list(frame.columns)), rng.randrange(8)
     if kind == 0:
         frame = frame.drop(columns=column)
@@ -455,6 +467,117 @@ def of_parquet(content: bytes, rng: random.Random) -> bytes:
     out = io.BytesIO()
     frame.to_parquet(out)
     return out.getvalue()
+
+
+@functools.lru_cache(maxsize=16)
+def _parquet_bomb(content: bytes, which: int, column: int) -> bytes:
+    """Return a small parquet file of the same columns in which one holds far more than the file is long."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    names = pq.read_schema(io.BytesIO(content)).names
+    n = (1, 1, 6_000, 2_000_000)[which]
+    if which == 0:  # one text that is long
+        bomb = pa.array(["a" * 80_000_000])
+    elif which == 3:  # one number again and again
+        bomb = pa.array(np.zeros(n, np.int8))
+    else:  # one text again and again, in a list or in rows
+        bomb = pa.DictionaryArray.from_arrays(pa.array(np.zeros(6_000, np.int32)), pa.array(["a" * 100_000]))
+        bomb = pa.ListArray.from_arrays(pa.array([0, 6_000], pa.int32()), bomb) if which == 1 else bomb
+    columns = [bomb if k == column % len(names) else pa.nulls(n, pa.int8()) for k in range(len(names))]
+    out = io.BytesIO()
+    how: dict[str, Any] = {"use_dictionary": which in (1, 2), "write_statistics": False, "store_schema": False}
+    pq.write_table(pa.table(columns, names=names), out, compression="zstd", **how)
+    pa.default_memory_pool().release_unused()
+    return out.getvalue()
+
+
+class _Trap:
+    """What a pickle of a stranger would call: harmless, but seen where it is looked up."""
+
+    def __reduce__(self) -> Any:
+        return os.getcwd, ()
+
+
+def of_npy(content: bytes, rng: random.Random) -> bytes:
+    """Return an array file with another header, other numbers, or a pickle in it."""
+    values = np.load(io.BytesIO(content), allow_pickle=False)
+    kind, out, n = rng.randrange(8), io.BytesIO(), len(np.atleast_1d(values))
+    if kind < 2:  # a header that promises something else
+        shape: Any = rng.choice((
+            (10**13, 5), (10**18, 10**18), (2**63, 1), (-1, 5), (n, -5), (n, 0), (0, 0), (), (n,), (n + 1, *values.shape[1:]),
+            (*values.shape, 1), (1,) * 40, values.shape[::-1], (True, 5), (2.0, 5), None, "(" * 90, "'''", f"({'9' * 5000}, 5)",
+            "__import__('os').getcwd()", "1 or 2", "(5, 5", "\0", "'\\ud800'", values.shape, values.shape,
+        ))  # fmt: skip
+        dtype = rng.choice((
+            "<f4", "<f4", values.dtype.str, "|O", ">f2", "<f16", "<c16", "<i8", "<U9", "<U400000000", "|V0", "|b1", "<M8[ns]",
+            "x" * 900, [("a", "<f4")], [("a", "<f4", (10**9,))], "f4,f4", ("<f4", (5,)), "<f4" * 100, "", None,
+            {"names": ["a"], "formats": ["O"]},
+        ))  # fmt: skip
+        by_column, version = rng.choice((False, False, True, 3)), rng.choice((1, 1, 1, 2, 3, 9))
+        header = npy_header(str(shape), repr(dtype), by_column, version)
+        return header + values.tobytes()
+    if kind == 2:
+        np.save(out, np.full(values.shape, _Trap(), dtype=object), allow_pickle=True)
+    elif kind == 3:
+        return rng.choice((b"", content[:128])) + pickle.dumps([_Trap()] * n)
+    else:
+        if kind == 4 and values.size and values.dtype.kind == "f":
+            values.flat[rng.randrange(values.size)] = rng.choice((np.nan, np.inf, -np.inf, 3e38, 1e-45))
+        elif kind == 5:
+            values = values.astype(rng.choice((">f4", "<f8", "<f2", "<i8", "<c8", "bool", "<U3")))
+            values = values * 1e300 if values.dtype == "<f8" else values
+        elif kind == 6:
+            values = rng.choice((values[:-1], np.concatenate([values, values]), values.T, values[None], values.ravel()))
+        else:
+            values = values[..., : rng.choice((0, 1, 2))]
+        np.save(out, values, allow_pickle=False)
+    return out.getvalue()
+
+
+def npy_header(shape: str, dtype: str, by_column: Any = False, version: int = 1) -> bytes:
+    """Return the beginning of an array file that says this."""
+    text = f"{{'descr': {dtype}, 'fortran_order': {by_column}, 'shape': {shape}, }}".encode().ljust(117) + b"\n"
+    size = struct.pack("<H" if version == 1 else "<I", len(text))
+    return b"\x93NUMPY" + bytes([version, 0]) + size + text
+
+
+_PIECE = re.compile(r"(^|/)\d{6}\.zip$")  # of a run that was interrupted
+_LEADS_AWAY = ("../x.npy", "/x.npy", "a/../../x.json", "C:\\x.npy", ".", "x", "x.pkl", ".npy", "x.npy/", "..", "a" * 60_000)  # fmt: skip
+
+
+def of_piece(content: bytes, rng: random.Random) -> bytes:
+    """Return a file of a checkpoint with a member damaged, renamed, repeated or packed; its sums are right."""
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        comment, members = archive.comment, [(info.filename, archive.read(info)) for info in archive.infolist()]
+    kind, at, out = rng.randrange(8), rng.randrange(len(members)), io.BytesIO()
+    name, data = members[at]
+    packing = rng.choice((zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)) if kind > 4 else zipfile.ZIP_STORED
+    if kind < 3:
+        members[at] = name, mutate(name, data, rng, tuple(other for _, other in members))
+    elif kind == 3:
+        members[at] = rng.choice(_LEADS_AWAY), data
+    elif kind == 4:
+        members.insert(rng.randrange(len(members) + 1), rng.choice(((name, b"1"), (rng.choice(_LEADS_AWAY), data))))
+    elif kind == 5:
+        bomb = b'"' + b"a" * (20_000_000 if packing == zipfile.ZIP_DEFLATED else 1_000_000) + b'"'
+        members[at] = name, rng.choice((bomb, b"[" * 100_000, b"\x93NUMPY", b"PAR1", b"", b"null"))
+    elif kind == 6:
+        rng.shuffle(members)
+    with warnings.catch_warnings(), zipfile.ZipFile(out, "w", packing, compresslevel=1) as archive:
+        warnings.simplefilter("ignore")  # of names that are twice in it
+        for name, data in members:
+            archive.writestr(name, data)
+        archive.comment = rng.choice((comment, comment, comment, b"", comment[:-1], comment + b" "))
+    return out.getvalue()
+
+
+def sealed(content: bytes, mark: Callable[[list[str]], bytes]) -> bytes:
+    """Return a file of a checkpoint with the comment that `mark` gives for the names in it."""
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        names, comment = archive.namelist(), archive.comment
+    told = mark(names)
+    return content[: len(content) - len(comment) - 2] + struct.pack("<H", len(told)) + told
 
 
 def of_safetensors(content: bytes, rng: random.Random) -> bytes:
@@ -480,4 +603,5 @@ def of_safetensors(content: bytes, rng: random.Random) -> bytes:
 _KINDS = {
     ".json": of_json, ".ipynb": of_json, ".csv.gz": of_gzip, ".csv": of_csv, ".xml": of_xml, ".txt": of_text, ".zip": of_zip,
     ".tgz": of_tar, ".png": of_png, ".tif": of_tiff, ".dcm": of_dicom, ".parquet": of_parquet, ".safetensors": of_safetensors,
+    ".npy": of_npy, "piece": of_piece,
 }  # fmt: skip

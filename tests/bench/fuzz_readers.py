@@ -22,11 +22,12 @@ import pandas as pd
 from PIL import Image
 
 import mmaudit as mma
+from mmaudit._blocks import block_of, blocks_of
 from mmaudit._errors import ImageReadError, InputError, MissingExtraError, UnknownKeywordError
 from mmaudit.data import AuditData
-from tests.bench.fuzz_mutations import HOSTILE, MARK, STRANGE_TEXTS, mutate, strange
+from tests.bench.fuzz_mutations import HOSTILE, MARK, STRANGE_TEXTS, mutate, sealed, strange
 
-__all__ = ["READERS", "REFUSALS", "Reader", "UnforeseenError", "inputs", "write"]
+__all__ = ["READERS", "REFUSALS", "Files", "Reader", "UnforeseenError", "inputs", "quietly", "whole", "write"]
 
 REFUSALS = (InputError, ImageReadError, MissingExtraError, UnknownKeywordError)
 SECRETS = ("../secret.txt", "../secret.png", "../secret.csv")  # beside the folder that a reader is given
@@ -260,9 +261,8 @@ def _read_zip(folder: Path, rng: random.Random) -> None:
 # Tables
 
 
-def _table() -> pd.DataFrame:
+def _table(n: int = 24) -> pd.DataFrame:
     rng = np.random.default_rng(0)
-    n = 24
     frame = pd.DataFrame({"id": range(n), "who": [f"{MARK}-{i // 2}" for i in range(n)], "y": [0, 1] * (n // 2)})
     frame["p"] = rng.random(n).round(3)
     frame["image"] = [f"{i}.png" for i in range(n)]
@@ -272,9 +272,9 @@ def _table() -> pd.DataFrame:
     return frame
 
 
-def _table_files() -> list[Files]:
-    text, out = _table().to_csv(index=False).encode(), io.BytesIO()
-    _table().to_parquet(out)
+def _table_files(n: int = 24) -> list[Files]:
+    text, out = _table(n).to_csv(index=False).encode(), io.BytesIO()
+    _table(n).to_parquet(out)
     return [{"cases.csv": text}, {"cases.csv.gz": gzip.compress(text)}, {"cases.parquet": out.getvalue()}]
 
 
@@ -376,7 +376,7 @@ def _read_lab(folder: Path, rng: random.Random) -> None:
     roles = rng.choice(
         (
             ROLES,
-            told.get("roles"),
+            told.get("suggestion"),
             {**ROLES, "metadata": [c["name"] for c in told.get("columns", []) if "name" in c][:6]},
         )
     )
@@ -488,6 +488,292 @@ def _read_openi(folder: Path, rng: random.Random) -> None:
     from mmaudit.datasets import load_openi
 
     repr(load_openi(folder))
+
+
+# Shards
+
+
+@functools.cache
+def _shard_files() -> tuple[Files, ...]:
+    """Return two or three shards of 24 cases, with embeddings and without, and 21 shards, of which one may fail."""
+    import tempfile
+
+    from mmaudit.shards import write_shards
+
+    rng = np.random.default_rng(0)
+    few, found = _table(), []
+    many = pd.concat(
+        [few.assign(id=few["id"] + 24 * k, who=few["who"] + f"-{k}") for k in range(4)], ignore_index=True
+    )[:84]
+    for frame, n_rows, widths in (
+        (few, 8, {"image": 5}),
+        (few, 12, {"image": 8, "report": 3}),
+        (few, 8, {}),
+        (many, 4, {"report": 3}),
+    ):
+        with tempfile.TemporaryDirectory() as name:
+            embeddings = {m: rng.normal(size=(len(frame), width)) for m, width in widths.items()}
+            write_shards(name, frame, embeddings=embeddings, n_rows=n_rows)
+            found.append({path.name: path.read_bytes() for path in sorted(Path(name).iterdir())})
+    return (*(found[:3] * 3), found[3])  # 21 shards are slow to read: one time in ten
+
+
+def _strange_places(folder: Path, rng: random.Random) -> None:
+    """Put a link, a pipe, a device or a folder in the place of a file, or another file of the same end beside it."""
+    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    if not paths:
+        return
+    path, kind = rng.choice(paths), rng.randrange(9)
+    if kind == 0:  # a name that nobody expects
+        name = rng.choice(("", "_", "part-00000.image.npy", "\n", "a b ", "é", "%2e%2e", "x" * 200, "..", "=1+1"))
+        path.with_name(f"{name}{path.suffix}").write_bytes(path.read_bytes())
+        return
+    out = folder.parent / "out"
+    if kind == 1 and path.parent != folder:  # the folder leads elsewhere
+        path.parent.rename(out / "elsewhere")
+        path.parent.symlink_to(out / "elsewhere")
+        return
+    path.rename(out / "other")
+    if kind == 2:
+        os.mkfifo(path)
+    elif kind == 3:
+        path.mkdir()
+    elif kind > 3:
+        beside = os.path.relpath(rng.choice(paths), path.parent)
+        path.symlink_to((out / "other", "/dev/zero", path.name, beside, "missing")[kind - 4])
+
+
+def _read_shards(folder: Path, rng: random.Random) -> None:
+    if rng.random() < 0.15:
+        _strange_places(folder, rng)
+    how = {"sample_id": rng.choice(("id", None)), "metadata": rng.choice((["view", "age", "date"], []))}
+    data = AuditData.from_shards(folder, label="y", y_proba="p", patient_id="who", report="report", n_jobs=1, **how)
+    repr(data), data.digest()
+    if rng.random() < 0.1:  # while they are worked on
+        path = rng.choice(sorted(path for path in folder.iterdir() if path.is_file()))
+        path.write_bytes(mutate(path.name, path.read_bytes(), rng, (b"",)))
+        _read_rows(data, rng, changed=True)
+        return
+    _check_against_files(folder, data, how["sample_id"], _read_rows(data, rng))
+
+
+def _read_rows(data: AuditData, rng: random.Random, *, changed: bool = False) -> list[str]:
+    """Return the reports, and read the embeddings, in blocks and as rows in any order."""
+    n, proba = data.n_samples, data.y_proba
+    need(n and set(np.unique(data.y_true)) <= {0, 1}, "labels that are not 0 and 1")
+    need(np.isfinite(proba).all() and proba.min() >= 0 and proba.max() <= 1, "probabilities outside [0, 1]")
+    texts = [text for rows in blocks_of(data.reports) for text in block_of(data.reports, rows)]
+    need(len(texts) == n and all(type(text) is str for text in texts), "reports that are no texts, or too many")
+    rows = np.array([rng.randrange(n) for _ in range(4)])
+    need(data.reports[rows].tolist() == [texts[row] for row in rows], "reports of other rows")
+    for modality, values in data.embeddings.items():
+        read = np.concatenate([np.asarray(block_of(values, block)) for block in blocks_of(values)])
+        need(
+            read.shape == values.shape == (n, values.n_columns) and read.dtype == np.float32, f"{modality} {read.shape}"
+        )
+        need(changed or np.isfinite(read).all(), f"{modality} not finite")
+        for some in (values[rows], values.take(rows)[:]):
+            need(np.array_equal(some, read[rows], equal_nan=True), f"{modality} of other rows")
+    with contextlib.suppress(InputError):  # too few patients
+        need(len(data.split(random_state=0)[0].reports[:]), "a part without reports")
+    return texts
+
+
+def _check_against_files(folder: Path, data: AuditData, sample_id: str | None, texts: list[str]) -> None:
+    """Compare what was kept with the files, read by pyarrow and NumPy one after the other."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    out, columns = data.quarantine, ["report", *([sample_id] if sample_id else [])]
+    need(list(out.columns) == ["sample_id", "reason"] and out["reason"].map(type).eq(str).all(), "quarantine")
+    bad = out.loc[out["reason"].str.startswith("unreadable ("), "sample_id"].tolist()
+    paths = sorted((path for path in folder.glob("*.parquet") if path.name[0] not in "._"), key=lambda path: path.name)
+    tables = {path: pq.ParquetFile(path).read(columns=columns) for path in paths if path.stem not in bad}
+    need(len(paths) - len(tables) == len(bad) <= 0.05 * len(paths), "shards in quarantine")
+    n = sum(table.num_rows for table in tables.values())
+    need(n == data.n_samples + len(out) - len(bad), "rows that are neither kept nor in quarantine")
+    need(n - data.n_samples <= 0.05 * n, "too many rows in quarantine")
+    ids = [name for table in tables.values() for name in table[sample_id].to_pylist()] if sample_id else range(n)
+    kept = np.flatnonzero(~pd.Index(ids).isin(out["sample_id"][len(bad) :]))
+    need(len(kept) == data.n_samples, "kept, and in quarantine")
+    if all(
+        pa.types.is_string(t) or pa.types.is_large_string(t)
+        for t in (table["report"].type for table in tables.values())
+    ):
+        written = [text or "" for table in tables.values() for text in table["report"].to_pylist()]
+        need(texts == [written[row] for row in kept], "other reports")
+    for modality, values in data.embeddings.items():
+        arrays = [np.load(path.with_name(f"{path.stem}.{modality}.npy")).astype(np.float32) for path in tables]
+        need(np.array_equal(values[:], np.concatenate(arrays)[kept]), "other embeddings")
+
+
+# What an interrupted audit left
+
+ABOUT = {"data": "0123", "settings": {"alpha": 0.05, "modalities": ["report"]}, "name": "Größe"}
+ONCE_IN = 10  # inputs of an audit, that an audit goes on from
+
+
+@functools.cache
+def _small_audit() -> tuple[AuditData, dict[str, Any]]:
+    rng = np.random.default_rng(0)
+    n = 60
+    view, truth = np.where(np.arange(n) % 2, "AP", "PA"), rng.integers(0, 2, n)
+    proba = np.where((view == "AP") & (truth == 1), 0.2, 0.1 + 0.8 * truth)
+    frame = pd.DataFrame({"y": truth, "p": proba, "who": [f"{MARK}-{i}" for i in range(n)], "view": view})
+    frame["report"] = np.where(view == "AP", "Chest tube in place.", "Clear lungs.")
+    with quietly():
+        data = AuditData.from_frame(frame, label="y", y_proba="p", patient_id="who", report="report", metadata=["view"])
+    return data, {"n_slices": 2, "n_refits": 3, "n_permutations": 99, "random_state": 0, "n_jobs": 1}
+
+
+def _told(result: Any) -> str:
+    """Return all that an audit found, as text, without the seconds that it took."""
+    frames = {
+        name: getattr(result, name) for name in ("candidates", "membership", "samples", "detectable", "quarantine")
+    }
+    frames |= {f"verdicts {name}": frame for name, frame in result._verdicts.items()}
+    found: dict[str, Any] = {name: frame.reset_index().to_dict("list") for name, frame in frames.items()}
+    found |= {name: getattr(result, name) for name in ("traits", "rules", "explanations", "data_summary", "warnings")}
+    found["settings"] = {k: v for k, v in result.settings.items() if k not in ("seconds", "peak_bytes")}
+    return json.dumps(found, default=str)
+
+
+class _Run(NamedTuple):
+    """A run that was interrupted: its files, what it is of, what its files hold, and what an audit of it finds."""
+
+    files: Files
+    about: dict[str, Any]
+    pieces: dict[str, dict[str, tuple[str, bytes]]]
+    told: str
+
+
+@functools.cache
+def _runs() -> dict[str, _Run]:
+    import tempfile
+
+    from mmaudit._checkpoints import Checkpoints, _written
+
+    rng = np.random.default_rng(0)
+    data, how = _small_audit()
+    results: list[dict[str, Any]] = [
+        {"embedding": rng.normal(size=(9, 4)).astype(np.float32), "terms": np.packbits(rng.random((3, 9)) < 0.5, axis=1), "n": np.array(5)},
+        {"numbers": pd.DataFrame({"p": [0.5, None], "view": pd.Categorical(["AP", None]), "who": [MARK, ""]}), "told": {"a": [1, None]}},
+        {"slices": [{"rule": {"view": ["AP"]}}], "membership": rng.random((9, 2)), "warnings": []},
+    ]  # fmt: skip
+    runs = {}
+    for name in ("pieces", "audit"):
+        with tempfile.TemporaryDirectory() as place, quietly():
+            told = ""
+            if name == "audit":
+                told = _told(mma.audit(data, checkpoints=place, **how))
+                about = json.loads(Path(place, "run.json").read_text("utf-8"))
+            else:
+                about = ABOUT
+                run = Checkpoints(place, about)
+                for k, result in enumerate(results):
+                    for stage in ("first", "second"):
+                        run.stage(stage).put(2 * k, {**result, "where": f"{stage} {k}"})
+            files = {str(p.relative_to(place)): p.read_bytes() for p in sorted(Path(place).rglob("*")) if p.is_file()}
+            run, pieces = Checkpoints(place, about, resume=True), {}
+            for path in files.keys() - {"run.json"}:
+                stage, _, position = path.removesuffix(".zip").partition("/")
+                pieces[path] = {
+                    key: _written(value) for key, value in (run.stage(stage).get(int(position)) or {}).items()
+                }
+            need(all(pieces.values()) and len(pieces) > 5, "a run that is not whole")
+            runs[name] = _Run(files, about, pieces, told)
+    return runs
+
+
+def _checkpoint_files() -> list[Files]:
+    pieces, audit = (run.files for run in _runs().values())
+    half = {
+        path: content
+        for path, content in audit.items()
+        if path not in ("confirm/000000.zip", "explain/000000.zip", "refits/000002.zip")
+    }
+    return [pieces, pieces, audit, half]
+
+
+def _read_checkpoints(folder: Path, rng: random.Random) -> None:
+    from mmaudit._checkpoints import Checkpoints, remove_checkpoints
+
+    run = _runs()["audit" if any((folder / name).exists() for name in ("features", "refits", "discover")) else "pieces"]
+    kind = rng.random()
+    if kind < 0.1:  # by somebody who knows how they are sealed
+        _seal(folder, run)
+    # What holds other members with right sums was made on purpose, and nothing tells it from an honest one.
+    forged = {
+        path for path, content in run.files.items() if _sums(folder / path) not in (None, _sums(io.BytesIO(content)))
+    }
+    if 0.1 <= kind < 0.25:
+        _strange_places(folder, rng)
+    elif 0.25 <= kind < 0.3:  # one in the place of another
+        path = rng.choice(sorted(run.pieces))
+        forged -= {path}
+        write(folder, {path: run.files[rng.choice(sorted(run.pieces))]})
+    kept = Checkpoints(folder, run.about, resume=True)
+    for path in run.pieces.keys() - forged:
+        _check_piece(kept, path, run)
+    if run.told and not forged and rng.random() < 1 / ONCE_IN:
+        data, how = _small_audit()
+        need(
+            _told(mma.audit(data, checkpoints=folder, resume=True, **how)) == run.told,
+            "an audit that went on to another end",
+        )
+        return
+    path = rng.choice(sorted(run.pieces))
+    stage, position = _stage_of(kept, path)
+    stage.put(position, {"x": np.arange(3), "told": [path]})
+    again = stage.get(position)
+    need(
+        again is not None and again["x"].tolist() == [0, 1, 2] and again["told"] == [path], "what was put in its place"
+    )
+    if rng.random() < 0.5:
+        kept = Checkpoints(folder, {**run.about, "data": "other"})
+        need(
+            not any(_stage_of(kept, path)[0].get(_stage_of(kept, path)[1]) for path in run.pieces),
+            "results of another run",
+        )
+    remove_checkpoints(folder)
+    need(not (folder / "run.json").exists(), "a run that is still there")
+
+
+def _seal(folder: Path, run: _Run) -> None:
+    from mmaudit._checkpoints import Checkpoints
+
+    kept = Checkpoints(folder.parent / "out" / "run", run.about)
+    for path in run.pieces:
+        stage, position = _stage_of(kept, path)
+        with contextlib.suppress(OSError, zipfile.BadZipFile, ValueError, NotImplementedError):
+            write(
+                folder,
+                {path: sealed((folder / path).read_bytes(), lambda names, s=stage, k=position: s._mark(names, k))},
+            )
+
+
+def _stage_of(run: Any, path: str) -> tuple[Any, int]:
+    name, _, position = path.removesuffix(".zip").partition("/")
+    return run.stage(name), int(position)
+
+
+def _check_piece(run: Any, path: str, of: _Run) -> None:
+    """Need what a piece holds to be what was written, or nothing."""
+    from mmaudit._checkpoints import _written
+
+    stage, position = _stage_of(run, path)
+    found = stage.get(position)
+    if found is not None:
+        need({key: _written(value) for key, value in found.items()} == of.pieces[path], f"{path} damaged and believed")
+
+
+def _sums(file: Any) -> list[tuple[str, int]] | None:
+    """Return name and checksum of each member of an archive; None where it is none."""
+    try:
+        with zipfile.ZipFile(file) as archive:
+            return [(member.filename, member.CRC) for member in archive.infolist()]
+    except Exception:  # zipfile has none for all that may be damaged
+        return None
 
 
 # Reports
@@ -671,8 +957,8 @@ READERS = {
     "image-zip": Reader(_zip_files, _read_zip),
     "table": Reader(_table_files, _read_table),
     "frame": Reader(lambda: [{}], _read_frame),
-    "lab-table": Reader(_table_files, _read_lab),
-    "lab-question": Reader(lambda: _table_files()[:1], _read_question),
+    "lab-table": Reader(lambda: _table_files(48), _read_lab),
+    "lab-question": Reader(lambda: _table_files(48)[:1], _read_question),
     "lab-open": Reader(lambda: list(_audit_files()[:2]), _read_open),
     "covid": Reader(_covid_files, _read_covid, damage="metadata"),
     "mimic": Reader(_mimic_files, _read_mimic),
@@ -682,6 +968,8 @@ READERS = {
     "encoder": Reader(_encoder_files, _read_encoder),
     "cache": Reader(lambda: list(_cache_files()), _read_cache),
     "notebook": Reader(_notebook_files, _read_notebook),
+    "shards": Reader(lambda: list(_shard_files()), _read_shards),
+    "checkpoints": Reader(_checkpoint_files, _read_checkpoints),
 }
 
 
@@ -693,7 +981,8 @@ def _zip_picture() -> bytes:
 
 
 @functools.cache
-def _seeds(name: str) -> tuple[Files, ...]:
+def whole(name: str) -> tuple[Files, ...]:
+    """Return the inputs of a reader before they are damaged."""
     with quietly():
         return tuple(READERS[name].files())
 
@@ -701,7 +990,7 @@ def _seeds(name: str) -> tuple[Files, ...]:
 def inputs(name: str, seed: int, index: int) -> tuple[Files, random.Random]:
     """Return the files of one input, and the random numbers with which it is read; the same for the same numbers."""
     rng = random.Random(f"{name} {seed} {index}")
-    seeds = _seeds(name)
+    seeds = whole(name)
     files = dict(rng.choice(seeds))
     candidates = [path for path in files if path.startswith(READERS[name].damage)]
     for path in rng.sample(candidates, min(len(candidates), rng.choice((1, 1, 1, 2)))):

@@ -1,32 +1,41 @@
 """Files that strangers wrote, damaged or hostile: each reader reads them or says what is wrong, and nothing runs."""
 
 import ast
+import contextlib
 import gzip
 import io
 import json
+import os
+import shutil
+import time
 import zipfile
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
 import mmaudit
 from mmaudit import _tables, load_result
-from mmaudit._errors import ImageReadError, InputError
+from mmaudit._checkpoints import Checkpoints
+from mmaudit._errors import AuditWarning, ImageReadError, InputError
 from mmaudit.classifiers import load_classifier
 from mmaudit.cli import main, read_table
 from mmaudit.data import AuditData
-from mmaudit.datasets import load_openi
+from mmaudit.datasets import load_covid_chestxray, load_openi
 from mmaudit.encoders._spec import encoder_from
 from mmaudit.encoders._transformers import _text_pooling
 from mmaudit.images import ImageFiles, read_image
+from mmaudit.lab import reply
 from mmaudit.result import _for_spreadsheets, _no_formula
 from mmaudit.rules import load_rules
+from mmaudit.shards import write_shards
 from mmaudit.workshop import contents
 from tests.bench.fuzz import fresh, run_one
-from tests.bench.fuzz_mutations import png_header
+from tests.bench.fuzz_mutations import npy_header, png_header
 from tests.bench.fuzz_readers import READERS, REFUSALS, inputs, write
 
 CORPUS = Path(__file__).parents[1] / "corpus"
@@ -40,6 +49,8 @@ FEWER = {
     "lab-open": 30,
     "result": 40,
     "table": 40,
+    "shards": 30,
+    "checkpoints": 40,
 }
 
 
@@ -77,7 +88,8 @@ def test_damage_by_chance_is_read_or_refused(name, tmp_path, monkeypatch):
     outcomes = [run_one(name, 7, index, tmp_path) for index in range(FEWER.get(name, 50))]
     assert [outcome for outcome in outcomes if outcome.kind == "unexpected"] == []
     # Damage that nothing refuses, or everything, would show a fuzzer that damages nothing, or all there is.
-    if name not in ("cache", "report", "image-folder", "image-zip"):  # these refuse one file, not the input
+    # These refuse one file, not the input.
+    if name not in ("cache", "report", "image-folder", "image-zip", "checkpoints"):
         assert {outcome.kind for outcome in outcomes} >= {"refused"}
     assert (tmp_path / "secret.txt").read_bytes() == b"secret"
 
@@ -108,6 +120,50 @@ def test_a_parquet_file_that_promises_too_many_cells_is_refused(tmp_path, monkey
         read_table(path)
 
 
+LONG = pa.DictionaryArray.from_arrays(pa.array(np.zeros(6_000, np.int32)), pa.array(["a" * 100_000]))
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        LONG,
+        pa.ListArray.from_arrays(pa.array([0, 6_000], pa.int32()), LONG),
+        pa.StructArray.from_arrays([LONG], ["a"]),
+        pa.MapArray.from_arrays(pa.array([0, 6_000], pa.int32()), pa.array(["a"] * 6_000), LONG),
+        pa.array(["a" * 80_000_000]),
+    ],
+    ids=["rows", "list", "struct", "map", "page"],
+)
+def test_a_parquet_file_with_texts_that_unpack_too_far_is_refused(column, tmp_path):
+    path = tmp_path / "cases.parquet"
+    table = pa.table({"a.b": column, "y": pa.nulls(len(column), pa.int8())})
+    pq.write_table(table, path, compression="zstd", store_schema=False, write_statistics=False)
+    assert path.stat().st_size < 10_000
+    for columns in (None, ["a.b"]):
+        with pytest.raises(_tables.UnpacksTooFarError):
+            _tables.read_parquet(path, columns=columns)
+    if len(column) > 1:  # one that is not asked for is not read
+        assert len(_tables.read_parquet(path, columns=["y"])) == len(column)
+
+
+def test_a_parquet_file_with_an_index_that_unpacks_too_far_is_refused(tmp_path):
+    path = tmp_path / "cases.parquet"
+    frame = pd.DataFrame({"y": 0}, index=pd.Index(["a" * 100_000] * 1_000, name="who"))
+    frame.to_parquet(path)
+    with pytest.raises(_tables.UnpacksTooFarError):
+        _tables.read_parquet(path, columns=["y"])
+
+
+@pytest.mark.parametrize("compression", ["snappy", "zstd"])
+def test_an_ordinary_parquet_file_of_texts_is_read(compression, tmp_path):
+    rng = np.random.default_rng(0)
+    words = np.array([f"word-{k}" for k in range(5_000)])
+    frame = pd.DataFrame({"report": [" ".join(rng.choice(words, 100)) for _ in range(5_000)]})
+    frame["view"], frame["tags"] = rng.choice(["AP", "PA"], 5_000), [["one", "two"]] * 5_000
+    frame.to_parquet(tmp_path / "cases.parquet", compression=compression)
+    assert len(_tables.read_parquet(tmp_path / "cases.parquet")) == 5_000
+
+
 @pytest.mark.parametrize("size", [(60_000, 60_000), (8_001, 8_000), (2**31 - 1, 1)])
 def test_a_picture_that_promises_too_many_pixels_is_refused_before_it_is_decoded(size, tmp_path):
     (tmp_path / "film.png").write_bytes(png_header(*size))
@@ -133,6 +189,112 @@ def test_transparency_is_laid_on_black(tmp_path):
     pixels[0] = [[200, 200, 200, 255], [200, 200, 200, 0], [200, 200, 200, 128]]
     Image.fromarray(pixels).save(tmp_path / "film.png")
     assert read_image(tmp_path / "film.png").pixels[0] * 255 == pytest.approx([200, 0, 100], abs=1)
+
+
+# Shards, and what an interrupted audit left
+
+
+ROLES = {"label": "y", "y_proba": "p", "patient_id": "who", "report": "report", "n_jobs": 1}
+
+
+def shards_of(folder, **changed):
+    """Write 21 shards of four cases with embeddings."""
+    frame = pd.DataFrame({"y": [0, 1] * 42, "p": 0.3, "who": [f"p{k}" for k in range(84)], "report": "Clear."})
+    write_shards(folder, frame.assign(**changed), embeddings={"image": np.ones((84, 3))}, n_rows=4)
+    return folder
+
+
+@pytest.mark.parametrize("name", ["part-00003.parquet", "part-00003.image.npy"])
+@pytest.mark.parametrize("what", ["pipe", "device", "folder", "itself"])
+def test_what_is_no_plain_file_costs_its_shard_only(name, what, tmp_path):
+    path = shards_of(tmp_path) / name
+    path.unlink()
+    if what == "pipe":
+        os.mkfifo(path)
+    elif what == "folder":
+        path.mkdir()
+    else:
+        path.symlink_to("/dev/zero" if what == "device" else name)
+    with pytest.warns(AuditWarning, match="left out"):
+        data = AuditData.from_shards(tmp_path, **ROLES)
+    assert data.n_samples == 80 and data.quarantine["sample_id"].tolist() == ["part-00003"]
+
+
+def test_a_column_that_pandas_wrote_as_the_index_is_read(tmp_path):
+    path = shards_of(tmp_path) / "part-00003.parquet"
+    pd.read_parquet(path).set_index(["who", "report"]).to_parquet(path)
+    data = AuditData.from_shards(tmp_path, **ROLES)
+    assert data.patient_id.tolist() == [f"p{k}" for k in range(84)] and data.reports[12] == "Clear."
+
+
+def test_lists_in_the_reports_of_a_shard_cost_this_shard_only(tmp_path):
+    path = shards_of(tmp_path) / "part-00003.parquet"
+    pd.read_parquet(path).assign(report=[["Clear."]] * 4).to_parquet(path)
+    with pytest.warns(AuditWarning, match="lists or other objects in 'report'"):
+        assert AuditData.from_shards(tmp_path, **ROLES).n_samples == 80
+
+
+def test_a_patient_whose_name_is_no_text_is_one(tmp_path):
+    data = AuditData.from_shards(shards_of(tmp_path, who=b"\xff"), **ROLES)
+    assert data.n_patients == 1
+
+
+@pytest.mark.parametrize("header", [("(4, 3", "'<f4'"), ("(4, 1)", "'<f4'"), ("(4, 3)", "'|O'"), ("(10**9,)", "'<f4'")])
+def test_an_array_that_changes_while_it_is_worked_on_is_named(header, tmp_path):
+    data = AuditData.from_shards(shards_of(tmp_path), **ROLES)
+    (tmp_path / "part-00003.image.npy").write_bytes(npy_header(*header) + bytes(48))
+    assert data.embeddings["image"][:12].shape == (12, 3)
+    with pytest.raises(InputError, match=r"part-00003\.image\.npy, which cannot be read any more"):
+        data.embeddings["image"][10:14]
+
+
+def test_a_result_in_the_place_of_another_is_not_believed(tmp_path):
+    run = Checkpoints(tmp_path, {"data": "1"})
+    for stage, position in (("s", 0), ("s", 1), ("t", 0)):
+        run.stage(stage).put(position, {"x": [stage, position]})
+    for place in ("s/000001.zip", "t/000000.zip"):
+        shutil.copy(tmp_path / "s" / "000000.zip", tmp_path / place)
+    run = Checkpoints(tmp_path, {"data": "1"}, resume=True)
+    assert run.stage("s").get(0) == {"x": ["s", 0]}
+    assert run.stage("s").get(1) is None and run.stage("t").get(0) is None
+
+
+def test_no_result_is_read_or_written_where_a_link_leads(tmp_path):
+    folder, elsewhere = tmp_path / "run", tmp_path / "elsewhere"
+    Checkpoints(folder, {"data": "1"}).stage("s").put(0, {"x": 1})
+    (folder / "s").rename(elsewhere)
+    (folder / "s").symlink_to(elsewhere)
+    (elsewhere / ".mmaudit-0").write_text("of another")
+    stage = Checkpoints(folder, {"data": "1"}, resume=True).stage("s")
+    assert stage.get(0) is None
+    with pytest.raises(InputError, match="folder in which files and folders can be made"):
+        stage.put(1, {"x": 1})
+    Checkpoints(folder, {"data": "1"})
+    assert sorted(path.name for path in elsewhere.iterdir()) == [".mmaudit-0", "000000.zip"]
+
+
+@pytest.mark.parametrize("what", ["pipe", "device", "folder"])
+def test_a_result_that_is_no_plain_file_is_none(what, tmp_path):
+    stage = Checkpoints(tmp_path, {"data": "1"}).stage("s")
+    stage.put(0, {"x": 1})
+    for path in (tmp_path / "s" / "000000.zip", tmp_path / "run.json"):
+        path.unlink()
+        if what == "device":
+            path.symlink_to("/dev/zero")
+        else:
+            os.mkfifo(path) if what == "pipe" else path.mkdir()
+    assert stage.get(0) is None
+    with pytest.raises(InputError) if what == "folder" else contextlib.nullcontext():
+        stage.put(0, {"x": 2})
+        assert stage.get(0) == {"x": 2}
+    with pytest.raises(InputError) if what == "folder" else contextlib.nullcontext():
+        assert Checkpoints(tmp_path, {"data": "1"}, resume=True).stage("s").get(0) == {"x": 2}
+
+
+def test_a_file_in_the_place_of_the_folder_is_refused(tmp_path):
+    (tmp_path / "run").write_text("x")
+    with pytest.raises(InputError, match="checkpoints: expected a folder in which"):
+        Checkpoints(tmp_path / "run", {"data": "1"})
 
 
 # Paths
@@ -194,6 +356,22 @@ def test_a_damaged_notebook_is_named(tmp_path):
     (tmp_path / "1.ipynb").write_text('{"cells": [')
     with pytest.raises(InputError, match=r"1\.ipynb"):
         contents(tmp_path)
+
+
+def test_long_texts_in_a_table_are_looked_at_in_seconds(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    pd.DataFrame({"y": [0, 1] * 30, "of_ai": "9" * 20_000 + "x", "age": "a" * 20_000}).to_csv("cases.csv", index=False)
+    begun = time.process_time()
+    assert "ok" in reply({"ask": "table", "path": "cases.csv"})
+    assert time.process_time() - begun < 4
+
+
+def test_a_table_of_other_columns_does_not_say_what_is_in_them(tmp_path):
+    (tmp_path / "images").mkdir()
+    (tmp_path / "metadata.csv").write_text("patientid,finding,filename\n1,Cough of Mrs Miller,a.png\n")
+    with pytest.raises(InputError, match="expected one of the findings") as refusal:
+        load_covid_chestxray(tmp_path)
+    assert "Miller" not in str(refusal.value)
 
 
 # Formulas in what is opened as a spreadsheet
