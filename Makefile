@@ -58,11 +58,9 @@ demo: $(AUDITS)
 notebooks-html: $(INSTALLED)
 	$(RUN) -m mmaudit.cli notebooks-html '$(SITE)'
 
-# One run of pytest for everything, so that its last line counts every test. It has a process for each core, up to four,
-# and each computes on one thread: threads that wait for a core that another process has take time from both.
+# One run of pytest for everything, so that its last line counts every test.
 test: $(TESTABLE) lint browser
-	OMP_NUM_THREADS=1 $(RUN) -m pytest -n logical --maxprocesses 4 --dist loadgroup --no-loadscope-reorder \
-	  $(or $(PYTEST_ARGS),--nbmake notebooks tests mmaudit)
+	$(RUN) -m pytest $(or $(PYTEST_ARGS),--nbmake tests mmaudit notebooks)
 
 lint: $(TESTABLE)
 	$(RUN) -m ruff check .

@@ -1,8 +1,5 @@
 """What holds for every notebook that is run under test: no network, and limits on its time and on its memory.
 
-And which tests go to one process where pytest has several (pytest-xdist): those of a file, which share what is slow to
-make, and all notebooks, so that no two compete for the time that each has.
-
 pytest-socket guards the process of pytest only. A notebook runs in a kernel, a process of its own, which begins with
 the startup files of the IPython profile. So its guard is such a file, in a profile that is made for the session.
 """
@@ -13,12 +10,12 @@ import tempfile
 import threading
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 import psutil
 import pytest
 
 SAMPLED_EACH_S = 0.1
-COST = "notebook"  # property of a test: name, seconds, and peak memory in MB
 
 
 def refuse_the_network():
@@ -54,6 +51,14 @@ def refuse_the_network():
             )
 
     sys.addaudithook(hook)
+
+
+class Cost(NamedTuple):
+    """What a notebook took."""
+
+    name: str
+    seconds: float
+    peak_mb: float
 
 
 class TooMuchMemoryError(Exception):
@@ -108,8 +113,7 @@ def pytest_addoption(parser):
 
 
 def pytest_configure(config):
-    if hasattr(config, "workerinput"):  # of pytest-xdist: the process that started it has set the environment
-        return
+    config.notebook_costs = []
     folder = tempfile.TemporaryDirectory(prefix="mmaudit-ipython-")
     config.add_cleanup(folder.cleanup)
     # Drawn phantoms are kept for the session, and the user's cache is neither read nor filled.
@@ -130,8 +134,6 @@ def pytest_collection_modifyitems(config, items):
     for item in items:
         if getattr(item, "nbmake", False):
             item.add_marker(limit)
-        if config.pluginmanager.hasplugin("xdist"):
-            item.add_marker(pytest.mark.xdist_group("notebooks" if item.path.suffix == ".ipynb" else str(item.path)))
 
 
 @pytest.hookimpl(wrapper=True)
@@ -143,20 +145,18 @@ def pytest_runtest_call(item):
         with Memory() as memory:
             done = yield
     finally:
-        item.user_properties.append((COST, (item.name, time.monotonic() - began, memory.peak_mb)))
+        item.config.notebook_costs.append(Cost(item.name, time.monotonic() - began, memory.peak_mb))
     most = float(item.config.getini("notebook_memory_mb"))
     if memory.peak_mb > most:
         raise TooMuchMemoryError(f"{item.name} took {memory.peak_mb:,.0f} MB, and {most:,.0f} MB is the limit")
     return done
 
 
-def pytest_terminal_summary(terminalreporter):
-    reports = [report for reports in terminalreporter.stats.values() for report in reports]
-    calls = [report for report in reports if getattr(report, "when", "") == "call"]
-    costs = [value for report in calls for name, value in report.user_properties if name == COST]
+def pytest_terminal_summary(terminalreporter, config):
+    costs = config.notebook_costs
     if not costs:
         return
     terminalreporter.section("notebooks: seconds and peak memory")
-    for name, seconds, peak_mb in costs:
-        terminalreporter.write_line(f"{seconds:6.1f} s {peak_mb:7,.0f} MB  {name}")
-    terminalreporter.write_line(f"{sum(seconds for _, seconds, _ in costs):6.1f} s             all {len(costs)}")
+    for cost in costs:
+        terminalreporter.write_line(f"{cost.seconds:6.1f} s {cost.peak_mb:7,.0f} MB  {cost.name}")
+    terminalreporter.write_line(f"{sum(c.seconds for c in costs):6.1f} s             all {len(costs)}")

@@ -12,13 +12,13 @@ import pytest
 
 
 class Table:
-    """Keeps what the root's conftest.py measured: names, seconds, and peak memory in MB."""
+    """Keeps what the root's conftest.py measured."""
 
     def __init__(self):
         self.costs = []
 
-    def pytest_runtest_logreport(self, report):
-        self.costs += [value for name, value in report.user_properties if name == "notebook" and report.when == "call"]
+    def pytest_sessionfinish(self, session):
+        self.costs = session.config.notebook_costs
 
 
 def main(paths):
@@ -27,11 +27,11 @@ def main(paths):
     with contextlib.redirect_stdout(sys.stderr):  # what pytest says
         code = pytest.main([*options, *(paths or ["notebooks"])], plugins=[table])
     print("| Notebook | Seconds | Peak memory, MB |\n| --- | ---: | ---: |")
-    for name, seconds, peak_mb in table.costs:
-        print(f"| {name.removesuffix('.ipynb')} | {seconds:.0f} | {peak_mb:,.0f} |")
+    for cost in table.costs:
+        print(f"| {cost.name.removesuffix('.ipynb')} | {cost.seconds:.0f} | {cost.peak_mb:,.0f} |")
     if table.costs:
-        _, seconds, peaks_mb = zip(*table.costs, strict=True)
-        print(f"| all {len(table.costs)} | {sum(seconds):.0f} | {max(peaks_mb):,.0f} at most |")
+        seconds, most = sum(cost.seconds for cost in table.costs), max(cost.peak_mb for cost in table.costs)
+        print(f"| all {len(table.costs)} | {seconds:.0f} | {most:,.0f} at most |")
     return code
 
 
