@@ -2,7 +2,7 @@
 
     python -m tests.bench.fuzz --reader all --n 10000 --seed 0
     python -m tests.bench.fuzz --reader png --only 417            # one input again, with the traceback
-    python -m tests.bench.fuzz --reader report --atheris 60       # guided by coverage, for 60 seconds
+    python -m tests.bench.fuzz --reader report --atheris 60       # guided by coverage, 60 s; needs pip install atheris
 
 Each input is whole files with one or two of them damaged (`fuzz_mutations`), given to a reader (`fuzz_readers`) in a
 fresh folder. A reader may read them or raise one of the package's own errors. Anything else is unexpected: another
