@@ -884,10 +884,9 @@ class AuditResult:
             return None
         shown = {name: value for name, value in content.items() if pictures or name != "difference"}
         if "members" in shown:
-            members = shown["members"]
-            shown["members"] = members | {
-                "typical": [name_of(i) for i in members.get("typical", [])],
-                "counterexamples": [[name_of(i) for i in pair] for pair in members.get("counterexamples", [])],
+            shown["members"] = {
+                kind: [[name_of(i) for i in one] if isinstance(one, (list, tuple)) else name_of(one) for one in ids]
+                for kind, ids in shown["members"].items()
             }
         return shown
 

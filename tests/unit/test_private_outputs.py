@@ -1,5 +1,6 @@
 """What is made to be shown names no sample and no patient, unless it is asked to."""
 
+import json
 import re
 
 import pytest
@@ -39,6 +40,7 @@ def shown(result):
         "card as text": card.to_text(),
         "card in Markdown": card.to_markdown(),
         "explanation": repr(result.explain(slice_id)),
+        "summary": json.dumps(result.summary(identifiers=False)),
     }
 
 
