@@ -74,9 +74,9 @@ def shown_of(result: AuditResult, summary: dict[str, Any] | None = None) -> tupl
     ----------
     result : AuditResult
     summary : dict or None
-        Its summary without thumbnails, for who has made it already. None: it is made.
+        Its summary without thumbnails, for who has made it already. None: it is made, and names no sample.
     """
-    summary = result.summary(thumbnails=False) if summary is None else summary
+    summary = result.summary(thumbnails=False, identifiers=False) if summary is None else summary
     return summary, rows_in_order(summary)
 
 
