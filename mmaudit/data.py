@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -269,9 +270,18 @@ class AuditData:
             raise InputError("images", f"{len(df)} images", f"{len(images)}", "Give one image a row.")
 
         kind, names = _kind_and_names(labels, probas, label_name)
-        ids = pd.Index(df.index if sample_id is None else df[sample_id])
+        named = df.index if sample_id is None else df[sample_id]
+        ids = pd.Index(named.astype(float) if named.dtype == np.float16 else named)  # pandas has no index of float16
         if ids.hasnans:
             raise InputError("sample_id", "a name for each sample", "missing values", "Fill them in.")
+        n_unwritable = sum(str(name) != _as_text(name) for name in ids) if ids.dtype == object else 0
+        if n_unwritable:
+            raise InputError(
+                "sample_id",
+                "names that UTF-8 can hold",
+                f"{n_unwritable:,} with half of a surrogate pair",
+                "Read the table in its own encoding, or rename them.",
+            )
         n_repeated = int(ids.duplicated().sum())
         if n_repeated:
             raise InputError(
@@ -869,7 +879,8 @@ def check_labels(values: Any) -> np.ndarray:
             "Leave these rows out, or decide what they mean: df = df.dropna(subset=[label]).",
         )
     if series.dtype == object or isinstance(series.dtype, pd.CategoricalDtype):
-        series = pd.Series(series.tolist())  # numbers and booleans kept as objects are numbers and booleans again
+        with contextlib.suppress(UnicodeEncodeError):  # of half a surrogate pair: no label either
+            series = pd.Series(series.tolist())  # numbers and booleans kept as objects are numbers and booleans again
     if pandas_types.is_bool_dtype(series):
         series = series.astype(int)
     numeric = pd.to_numeric(series, errors="coerce") if pandas_types.is_numeric_dtype(series) else None
@@ -1161,8 +1172,8 @@ def _check_columns(df: pd.DataFrame, roles: Mapping[str, Any]) -> None:
 def _patients(column: pd.Series) -> np.ndarray:
     try:
         names = column.astype(str).to_numpy(dtype=object)
-    except UnicodeDecodeError:  # bytes that are no text
-        names = column.map(str).to_numpy(dtype=object)
+    except UnicodeError:  # bytes that are no text, or half a surrogate pair
+        names = column.map(_as_text).to_numpy(dtype=object)
     blank = np.array([not str(name).strip() for name in names])  # one patient called "" would be many
     missing = int((column.isna().to_numpy() | blank).sum())
     if missing:

@@ -249,7 +249,7 @@ def _head(file: Path) -> bytes:
 def _from_archive(path: Path) -> Iterator[str]:
     """Yield the XML members of a tar archive, read in memory; links and other members are passed over."""
     try:
-        with tarfile.open(path, "r:*") as archive:
+        with tarfile.open(path, "r:gz") as archive:
             n_reports = 0
             for member in archive:
                 if not (member.isfile() and member.name.endswith(".xml")):
@@ -316,7 +316,7 @@ def _words(tree: ElementTree.Element, path: str) -> list[str]:
 
 
 def _natural(uid: str) -> tuple[int, str]:
-    digits = re.search(r"\d+", uid)
+    digits = re.search(r"[0-9]{1,18}", uid)  # of more digits Python makes no number
     return (int(digits[0]) if digits else 0, uid)
 
 

@@ -352,6 +352,27 @@ def test_half_of_a_surrogate_pair_becomes_a_question_mark():
     assert data.reports.tolist() == ["A?", "PA"]
 
 
+@pytest.mark.parametrize(
+    ("role", "message"),
+    [("y", "label: expected the values 0 and 1"), ("id", "sample_id: expected names that UTF-8 can")],
+)
+def test_half_of_a_surrogate_pair_is_no_label_and_no_sample_id(role, message):
+    frame = pd.DataFrame({"y": [0, 1, 0], "who": ["a", "b", "c"], "id": ["1", "2", "3"]}, dtype=object)
+    frame[role] = pd.Series([0, 1, "\ud800"], dtype=object)
+    with pytest.raises(InputError, match=message):
+        AuditData.from_frame(frame, label="y", patient_id="who", sample_id="id")
+
+
+def test_patients_may_have_half_of_a_surrogate_pair_in_their_names():
+    frame = pd.DataFrame({"y": [0, 1, 1], "who": pd.Series(["a\ud800", "b", "a\ud800"], dtype=object)})
+    assert AuditData.from_frame(frame, label="y", patient_id="who").patient_id.tolist() == ["a?", "b", "a?"]
+
+
+def test_numbers_of_half_precision_name_samples():
+    frame = pd.DataFrame({"y": [0, 1], "who": ["a", "b"], "id": np.array([1, 2], dtype=np.float16)})
+    assert AuditData.from_frame(frame, label="y", patient_id="who", sample_id="id").sample_id.tolist() == [1.0, 2.0]
+
+
 def test_a_damaged_notebook_is_named(tmp_path):
     (tmp_path / "1.ipynb").write_text('{"cells": [')
     with pytest.raises(InputError, match=r"1\.ipynb"):

@@ -1,5 +1,7 @@
 """The loader of Open-i, on reports in its real form, in folders, archives and a stand-in for torchxrayvision."""
 
+import bz2
+import gzip
 import importlib.util
 import io
 import sys
@@ -245,6 +247,18 @@ def test_links_in_an_archive_are_passed_over_and_nothing_is_unpacked(no_torchxra
             archive.addfile(member, io.BytesIO(text.encode()))
     assert load(tmp_path / "a").n_samples == 5
     assert sorted(p.name for p in tmp_path.rglob("*")) == ["NLMCXR_reports.tgz", "a"]
+
+
+def test_an_archive_in_another_compression_is_refused(no_torchxrayvision, tmp_path):
+    path = write_archive(tmp_path / "a" / "NLMCXR_reports.tgz")
+    path.write_bytes(bz2.compress(gzip.decompress(path.read_bytes())))
+    with pytest.raises(InputError, match=r"root: expected a whole archive NLMCXR_reports.tgz"):
+        load(tmp_path / "a")
+
+
+def test_a_report_may_have_any_number_of_digits_in_its_id(no_torchxrayvision, tmp_path):
+    write_archive(tmp_path / "a" / "NLMCXR_reports.tgz", {**REPORTS, "9": report(5000 * "9")})
+    assert load(tmp_path / "a").n_samples > 0
 
 
 def test_missing_reports_and_a_damaged_archive(no_torchxrayvision, tmp_path):
