@@ -11,6 +11,7 @@ TORCH_INDEX ?=
 LAB_ARGS ?=
 SITE ?= site
 PYTEST_ARGS ?=
+AT_ONCE ?= -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 # PyTorch's own public index of builds without CUDA, which are ten times smaller on Linux.
 ifeq ($(TORCH_INDEX),cpu)
@@ -58,9 +59,10 @@ demo: $(AUDITS)
 notebooks-html: $(INSTALLED)
 	$(RUN) -m mmaudit.cli notebooks-html '$(SITE)'
 
-# One run of pytest for everything, so that its last line counts every test.
+# One run of pytest for everything, so that its last line counts every test. What takes longest comes first, so that no
+# process has much left when the others are done.
 test: $(TESTABLE) lint browser
-	$(RUN) -m pytest $(or $(PYTEST_ARGS),--nbmake tests mmaudit notebooks)
+	$(RUN) -m pytest $(or $(PYTEST_ARGS),$(AT_ONCE) --nbmake notebooks tests mmaudit)
 
 lint: $(TESTABLE)
 	$(RUN) -m ruff check .

@@ -1,5 +1,8 @@
 """What holds for every notebook that is run under test: no network, and limits on its time and on its memory.
 
+Tests may run in several processes (pytest-xdist): notebooks one after the other in one of them, and each process on one
+thread, since those of two on the same cores wait for each other.
+
 pytest-socket guards the process of pytest only. A notebook runs in a kernel, a process of its own, which begins with
 the startup files of the IPython profile. So its guard is such a file, in a profile that is made for the session.
 """
@@ -16,6 +19,7 @@ import psutil
 import pytest
 
 SAMPLED_EACH_S = 0.1
+COST = "notebook cost"
 
 
 def refuse_the_network():
@@ -107,13 +111,35 @@ class Memory:
             return 0
 
 
+class Costs:
+    """What the notebooks of this run took, in whichever process."""
+
+    def __init__(self):
+        self.found = []
+
+    def pytest_runtest_logreport(self, report):
+        self.found += [Cost(*cost) for kind, cost in report.user_properties if kind == COST and report.when == "call"]
+
+    def pytest_terminal_summary(self, terminalreporter):
+        if self.found:
+            terminalreporter.section("notebooks: seconds and peak memory")
+            for cost in self.found:
+                terminalreporter.write_line(f"{cost.seconds:6.1f} s {cost.peak_mb:7,.0f} MB  {cost.name}")
+            seconds = sum(cost.seconds for cost in self.found)
+            terminalreporter.write_line(f"{seconds:6.1f} s             all {len(self.found)}")
+
+
 def pytest_addoption(parser):
     parser.addini("notebook_timeout", "seconds in which a whole notebook must have run", default="120")
     parser.addini("notebook_memory_mb", "most memory of a notebook's kernel with its workers", default="1500")
 
 
 def pytest_configure(config):
-    config.notebook_costs = []
+    config.pluginmanager.register(Costs(), COST)
+    if hasattr(config, "workerinput"):  # the process that started this one did the rest for all
+        return
+    if config.getoption("numprocesses", None):
+        os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"))
     folder = tempfile.TemporaryDirectory(prefix="mmaudit-ipython-")
     config.add_cleanup(folder.cleanup)
     # Drawn phantoms are kept for the session, and the user's cache is neither read nor filled.
@@ -136,6 +162,17 @@ def pytest_collection_modifyitems(config, items):
             item.add_marker(limit)
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    from xdist.scheduler import LoadFileScheduling
+
+    class NotebooksInOneProcess(LoadFileScheduling):
+        def _split_scope(self, nodeid):
+            return "notebooks" if ".ipynb" in nodeid else super()._split_scope(nodeid)
+
+    return NotebooksInOneProcess(config, log) if config.getvalue("dist") == "loadfile" else None
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item):
     if not getattr(item, "nbmake", False):
@@ -145,18 +182,8 @@ def pytest_runtest_call(item):
         with Memory() as memory:
             done = yield
     finally:
-        item.config.notebook_costs.append(Cost(item.name, time.monotonic() - began, memory.peak_mb))
+        item.user_properties.append((COST, (item.name, time.monotonic() - began, memory.peak_mb)))
     most = float(item.config.getini("notebook_memory_mb"))
     if memory.peak_mb > most:
         raise TooMuchMemoryError(f"{item.name} took {memory.peak_mb:,.0f} MB, and {most:,.0f} MB is the limit")
     return done
-
-
-def pytest_terminal_summary(terminalreporter, config):
-    costs = config.notebook_costs
-    if not costs:
-        return
-    terminalreporter.section("notebooks: seconds and peak memory")
-    for cost in costs:
-        terminalreporter.write_line(f"{cost.seconds:6.1f} s {cost.peak_mb:7,.0f} MB  {cost.name}")
-    terminalreporter.write_line(f"{sum(c.seconds for c in costs):6.1f} s             all {len(costs)}")

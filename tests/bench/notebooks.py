@@ -10,28 +10,20 @@ import sys
 
 import pytest
 
-
-class Table:
-    """Keeps what the root's conftest.py measured."""
-
-    def __init__(self):
-        self.costs = []
-
-    def pytest_sessionfinish(self, session):
-        self.costs = session.config.notebook_costs
+from conftest import Costs
 
 
 def main(paths):
-    table = Table()
+    costs = Costs()
     options = ["--nbmake", "-q", "-p", "no:cacheprovider", "-o", "notebook_timeout=600"]
     with contextlib.redirect_stdout(sys.stderr):  # what pytest says
-        code = pytest.main([*options, *(paths or ["notebooks"])], plugins=[table])
+        code = pytest.main([*options, *(paths or ["notebooks"])], plugins=[costs])
     print("| Notebook | Seconds | Peak memory, MB |\n| --- | ---: | ---: |")
-    for cost in table.costs:
+    for cost in costs.found:
         print(f"| {cost.name.removesuffix('.ipynb')} | {cost.seconds:.0f} | {cost.peak_mb:,.0f} |")
-    if table.costs:
-        seconds, most = sum(cost.seconds for cost in table.costs), max(cost.peak_mb for cost in table.costs)
-        print(f"| all {len(table.costs)} | {seconds:.0f} | {most:,.0f} at most |")
+    if costs.found:
+        seconds, most = sum(cost.seconds for cost in costs.found), max(cost.peak_mb for cost in costs.found)
+        print(f"| all {len(costs.found)} | {seconds:.0f} | {most:,.0f} at most |")
     return code
 
 
