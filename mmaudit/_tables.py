@@ -78,6 +78,7 @@ def read_parquet(path: Path | BinaryIO, *, columns: Sequence[str] | None = None)
     import pandas as pd
 
     try:
+        _check_footer(path)
         _check_promise(path, columns)
         frame = pd.read_parquet(path, columns=columns)
         _check_texts(frame)
@@ -86,6 +87,28 @@ def read_parquet(path: Path | BinaryIO, *, columns: Sequence[str] | None = None)
         raise
     except Exception as error:  # of pyarrow's errors some are ValueErrors, some KeyErrors, some neither
         raise DamagedTableError(type(error).__name__) from None
+
+
+def _check_footer(path: Path | BinaryIO) -> None:
+    """Raise where what the footer says of a column is not of its type.
+
+    Python's view of such a column ends the process: its constructor throws, and nothing catches that. `iter_batches`
+    makes the same objects for all columns before it reads from any, with errors caught, so it is begun on a file that
+    can no longer be read.
+    """
+    import pyarrow.parquet as pq
+
+    stream = path.open("rb") if isinstance(path, Path) else path
+    sealed = _Sealed(stream)
+    try:
+        with pq.ParquetFile(sealed, pre_buffer=True) as file:
+            sealed.is_sealed = True
+            next(file.iter_batches(), None)
+    except _SealedError:
+        pass
+    finally:
+        if isinstance(path, Path):
+            stream.close()
 
 
 def _check_promise(path: Path | BinaryIO, columns: Sequence[str] | None) -> None:
@@ -149,6 +172,34 @@ def _text_bytes(values: Any) -> int:
 def _most(path: Path | BinaryIO, times: int) -> int:
     size = path.stat().st_size if isinstance(path, Path) else path.seek(0, io.SEEK_END)
     return max(ANY_BYTES, times * size)
+
+
+class _SealedError(Exception):
+    """Somebody would read a file that can no longer be read."""
+
+
+class _Sealed(io.RawIOBase):
+    """A stream of the bytes of another, which it leaves open, until it is sealed."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self.stream, self.is_sealed = stream, False
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        return self.stream.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self.stream.tell()
+
+    def read(self, size: int | None = -1) -> bytes:
+        if self.is_sealed:
+            raise _SealedError
+        return self.stream.read(-1 if size is None else size)
 
 
 class _Bounded(io.RawIOBase):

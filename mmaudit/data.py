@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -886,8 +887,8 @@ def check_labels(values: Any) -> np.ndarray:
     numeric = pd.to_numeric(series, errors="coerce") if pandas_types.is_numeric_dtype(series) else None
     if numeric is None or not numeric.isin([0, 1]).all():
         n_kinds = series.nunique()
-        # Many values are no classes: the column may hold ids, and those belong in no message.
-        few = n_kinds <= MOST_VALUES_SHOWN
+        # Many values, or as many as samples, are no classes: they may be ids, and those belong in no message.
+        few = n_kinds <= min(MOST_VALUES_SHOWN, len(series) // 2)
         shown = ", ".join(repr(v) for v in sorted(series.unique().tolist(), key=str)) if few else ""
         raise InputError(
             "label",
@@ -1274,7 +1275,8 @@ def _column_summary(column: pd.Series) -> str:
 
 
 def _listed(columns: Sequence[Any], most: int = 12) -> str:
-    names = [str(c) for c in columns]
+    # Behind a control character, in a damaged table, is what was written in its rows.
+    names = [re.split(r"[\x00-\x1f\x7f-\x9f]", str(c))[0] for c in columns]
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 

@@ -110,6 +110,8 @@ def tables() -> None:
     put("tables/footer-promises-2-gb.parquet", parquet[:-8] + struct.pack("<I", 0x7FFFFFFF) + parquet[-4:])
     put("tables/footer-of-zeros.parquet", parquet[:-400] + b"\0" * 392 + parquet[-8:])
     put("tables/cut.parquet", parquet[:-9])
+    at = parquet.index(b"\x15\x0c", len(parquet) - 8 - struct.unpack("<I", parquet[-8:-4])[0]) + 1  # type of a column
+    put("tables/texts-said-to-be-numbers.parquet", parquet[:at] + b"\x04" + parquet[at + 1 :])
 
 
 def classifiers() -> None:

@@ -243,8 +243,9 @@ def test_processes_change_nothing_and_one_that_is_killed_during_the_work_neither
 
 
 def test_ray_gives_the_same_result(folder, sharded, tmp_path, monkeypatch):
-    ray = pytest.importorskip("ray")
+    pytest.importorskip("ray.util.joblib")
     monkeypatch.setattr(_audit, "MANY_SAMPLES", 10)  # ray works on what is large only
+    import ray
     from ray.util.joblib import register_ray
 
     register_ray()

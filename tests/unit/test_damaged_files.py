@@ -363,6 +363,16 @@ def test_half_of_a_surrogate_pair_is_no_label_and_no_sample_id(role, message):
         AuditData.from_frame(frame, label="y", patient_id="who", sample_id="id")
 
 
+def test_a_message_shows_no_labels_that_may_be_ids_and_no_row_in_a_column_name():
+    frame = pd.DataFrame({"y": ["Mrs Miller", "b", "b"], "who": ["a", "b", "c"]})
+    with pytest.raises(InputError, match="2 different values\\.") as refusal:
+        AuditData.from_frame(frame, label="y", patient_id="who")
+    assert "Miller" not in str(refusal.value)
+    with pytest.raises(InputError, match="Its columns are: y, who") as refusal:
+        AuditData.from_frame(frame.rename(columns={"who": "who\0\0Miller"}), label="y", patient_id="who")
+    assert "Miller" not in str(refusal.value)
+
+
 def test_patients_may_have_half_of_a_surrogate_pair_in_their_names():
     frame = pd.DataFrame({"y": [0, 1, 1], "who": pd.Series(["a\ud800", "b", "a\ud800"], dtype=object)})
     assert AuditData.from_frame(frame, label="y", patient_id="who").patient_id.tolist() == ["a?", "b", "a?"]

@@ -397,7 +397,7 @@ def test_labels_that_are_not_0_and_1(values, got):
     with pytest.raises(
         InputError, match=f"^label: expected the values 0 and 1, got {re.escape(got)}\\. Map them first"
     ):
-        check_labels(values)
+        check_labels(2 * values)
 
 
 def test_labels_that_are_missing():
