@@ -246,7 +246,8 @@ def _array(content: bytes) -> np.ndarray:
     version = np.lib.format.read_magic(stream)
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
     shape, _, dtype = read(stream)
-    if math.prod(shape) * dtype.itemsize != len(content) - stream.tell():  # before memory is asked for
+    # Before memory is asked for. Of elements without bytes there can be any number.
+    if not dtype.itemsize or math.prod(shape) * dtype.itemsize != len(content) - stream.tell():
         raise ValueError("array that is not as long as its header says")
     stream.seek(0)
     return np.load(stream, allow_pickle=False)
