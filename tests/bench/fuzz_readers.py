@@ -27,7 +27,18 @@ from mmaudit._errors import ImageReadError, InputError, MissingExtraError, Unkno
 from mmaudit.data import AuditData
 from tests.bench.fuzz_mutations import HOSTILE, MARK, STRANGE_TEXTS, mutate, sealed, strange
 
-__all__ = ["READERS", "REFUSALS", "Files", "Reader", "UnforeseenError", "inputs", "quietly", "whole", "write"]
+__all__ = [
+    "READERS",
+    "REFUSALS",
+    "Files",
+    "Reader",
+    "UnforeseenError",
+    "damaged",
+    "inputs",
+    "quietly",
+    "whole",
+    "write",
+]
 
 REFUSALS = (InputError, ImageReadError, MissingExtraError, UnknownKeywordError)
 SECRETS = ("../secret.txt", "../secret.png", "../secret.csv")  # beside the folder that a reader is given
@@ -990,6 +1001,11 @@ def whole(name: str) -> tuple[Files, ...]:
 def inputs(name: str, seed: int, index: int) -> tuple[Files, random.Random]:
     """Return the files of one input, and the random numbers with which it is read; the same for the same numbers."""
     rng = random.Random(f"{name} {seed} {index}")
+    return damaged(name, rng), rng
+
+
+def damaged(name: str, rng: random.Random) -> Files:
+    """Return the files of an input, damaged as the random numbers say."""
     seeds = whole(name)
     files = dict(rng.choice(seeds))
     candidates = [path for path in files if path.startswith(READERS[name].damage)]
@@ -1000,7 +1016,7 @@ def inputs(name: str, seed: int, index: int) -> tuple[Files, random.Random]:
         others = tuple(content for other in seeds for content in other.values())
         with quietly():
             files[path] = mutate(path, files[path], rng, others)
-    return files, rng
+    return files
 
 
 def write(folder: Path, files: Files | Iterable[tuple[str, bytes]]) -> None:

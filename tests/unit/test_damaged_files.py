@@ -1,6 +1,7 @@
 """Files that strangers wrote, damaged or hostile: each reader reads them or says what is wrong, and nothing runs."""
 
 import ast
+import collections
 import contextlib
 import gzip
 import io
@@ -16,6 +17,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import HealthCheck, given, settings, strategies
 from PIL import Image
 
 import mmaudit
@@ -34,9 +36,9 @@ from mmaudit.result import _for_spreadsheets, _no_formula
 from mmaudit.rules import load_rules
 from mmaudit.shards import write_shards
 from mmaudit.workshop import contents
-from tests.bench.fuzz import fresh, run_one
+from tests.bench.fuzz import attempt, fresh
 from tests.bench.fuzz_mutations import npy_header, png_header
-from tests.bench.fuzz_readers import READERS, REFUSALS, inputs, write
+from tests.bench.fuzz_readers import READERS, REFUSALS, damaged, inputs, write
 
 CORPUS = Path(__file__).parents[1] / "corpus"
 PACKAGE = Path(mmaudit.__file__).parent
@@ -52,6 +54,7 @@ FEWER = {
     "shards": 30,
     "checkpoints": 40,
 }
+UNFIT = list(HealthCheck)  # of tests that take milliseconds and draw little
 
 
 # Files with one thing wrong, which their names say; the reader is named by their folder.
@@ -78,19 +81,29 @@ def test_every_reader_of_the_corpus_has_files_and_they_are_small():
     assert sum(path.stat().st_size for path in CORPUS.rglob("*") if path.is_file()) < 300_000
 
 
-# Seeded damage
+# Damage that hypothesis chooses, and makes smaller where something is wrong
 
 
 @pytest.mark.parametrize("name", sorted(READERS))
-def test_damage_by_chance_is_read_or_refused(name, tmp_path, monkeypatch):
+def test_damage_of_any_kind_is_read_or_refused(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MMAUDIT_CACHE", str(tmp_path / "out" / "cache"))
-    outcomes = [run_one(name, 7, index, tmp_path) for index in range(FEWER.get(name, 50))]
-    assert [outcome for outcome in outcomes if outcome.kind == "unexpected"] == []
+    kinds = collections.Counter()
+
+    @settings(
+        max_examples=FEWER.get(name, 50), deadline=None, derandomize=True, database=None, suppress_health_check=UNFIT
+    )
+    @given(strategies.randoms(use_true_random=False))
+    def check(rng):
+        outcome = attempt(name, 0, damaged(name, rng), rng, tmp_path)
+        kinds[outcome.kind] += 1
+        assert outcome.kind != "unexpected", outcome
+
+    check()
     # Damage that nothing refuses, or everything, would show a fuzzer that damages nothing, or all there is.
     # These refuse one file, not the input.
     if name not in ("cache", "report", "image-folder", "image-zip", "checkpoints"):
-        assert {outcome.kind for outcome in outcomes} >= {"refused"}
+        assert kinds["refused"]
     assert (tmp_path / "secret.txt").read_bytes() == b"secret"
 
 
