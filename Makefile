@@ -59,10 +59,10 @@ demo: $(AUDITS)
 notebooks-html: $(INSTALLED)
 	$(RUN) -m mmaudit.cli notebooks-html '$(SITE)'
 
-# One run of pytest for everything, so that its last line counts every test. What takes longest comes first, so that no
-# process has much left when the others are done.
+# One run of pytest for everything, so that its last line counts every test. The notebooks come last, so that nothing runs
+# beside them.
 test: $(TESTABLE) lint browser
-	$(RUN) -m pytest $(or $(PYTEST_ARGS),$(AT_ONCE) --nbmake notebooks tests mmaudit)
+	$(RUN) -m pytest $(or $(PYTEST_ARGS),$(AT_ONCE) --nbmake tests mmaudit notebooks)
 
 lint: $(TESTABLE)
 	$(RUN) -m ruff check .

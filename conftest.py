@@ -1,7 +1,7 @@
 """What holds for every notebook that is run under test: no network, and limits on its time and on its memory.
 
-Tests may run in several processes (pytest-xdist): notebooks one after the other in one of them, and each process on one
-thread, since those of two on the same cores wait for each other.
+Tests may run in several processes (pytest-xdist), each on one thread, since those of two on the same cores wait for
+each other. Notebooks run one after the other in one process, last and on all cores: as they do for who reads them.
 
 pytest-socket guards the process of pytest only. A notebook runs in a kernel, a process of its own, which begins with
 the startup files of the IPython profile. So its guard is such a file, in a profile that is made for the session.
@@ -20,6 +20,7 @@ import pytest
 
 SAMPLED_EACH_S = 0.1
 COST = "notebook cost"
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 
 def refuse_the_network():
@@ -139,7 +140,7 @@ def pytest_configure(config):
     if hasattr(config, "workerinput"):  # the process that started this one did the rest for all
         return
     if config.getoption("numprocesses", None):
-        os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"))
+        os.environ.update(ONE_THREAD)
     folder = tempfile.TemporaryDirectory(prefix="mmaudit-ipython-")
     config.add_cleanup(folder.cleanup)
     # Drawn phantoms are kept for the session, and the user's cache is neither read nor filled.
@@ -179,7 +180,9 @@ def pytest_runtest_call(item):
         return (yield)
     began = time.monotonic()
     try:
-        with Memory() as memory:
+        with Memory() as memory, pytest.MonkeyPatch.context() as environment:
+            for name in ONE_THREAD if hasattr(item.config, "workerinput") else ():
+                environment.delenv(name, raising=False)
             done = yield
     finally:
         item.user_properties.append((COST, (item.name, time.monotonic() - began, memory.peak_mb)))
