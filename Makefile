@@ -59,8 +59,7 @@ demo: $(AUDITS)
 notebooks-html: $(INSTALLED)
 	$(RUN) -m mmaudit.cli notebooks-html '$(SITE)'
 
-# One run of pytest for everything, so that its last line counts every test. The notebooks come last, so that nothing runs
-# beside them.
+# One run of pytest for everything, so that its last line counts every test.
 test: $(TESTABLE) lint browser
 	$(RUN) -m pytest $(or $(PYTEST_ARGS),$(AT_ONCE) --nbmake tests mmaudit notebooks)
 

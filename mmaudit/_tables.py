@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = ["DamagedTableError", "UnpacksTooFarError", "error_name", "opened", "read_csv", "read_parquet"]
 
-ANY_BYTES = 64 * 2**20  # any file may unpack to this
+ANY_BYTES = 32 * 2**20  # any file may unpack to this
 # Beyond that, so many times its own size: text of a table packs to a tenth, one value again and again to a thousandth.
 MOST_TIMES = 100
 MOST_TIMES_PARQUET = 1000  # where whole columns of one value are usual
@@ -49,7 +49,7 @@ def read_csv(path: Path, **options: Any) -> pd.DataFrame:
     OSError, ValueError
         As `pandas.read_csv` does; other errors are a `DamagedTableError`, which is a ValueError.
     UnpacksTooFarError
-        A packed file of which more than 64 MB came out, and more than 100 times its size.
+        A packed file of which more than 32 MB came out, and more than 100 times its size.
     """
     import pandas as pd
 
@@ -72,7 +72,7 @@ def read_parquet(path: Path | BinaryIO, *, columns: Sequence[str] | None = None)
     DamagedTableError
         One that is no whole parquet file, or whose footer promises what is not in it.
     UnpacksTooFarError
-        One of which cells, or texts that stand once in it for many rows, take more than 64 MB and more than 1,000 times
+        One of which cells, or texts that stand once in it for many rows, take more than 32 MB and more than 1,000 times
         its size.
     """
     import pandas as pd

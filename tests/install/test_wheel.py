@@ -177,7 +177,7 @@ def test_help_answers(installed, tmp_path):
 
 
 def test_the_demo_runs_in_an_empty_folder(installed, tmp_path):
-    done = run(installed / "mmaudit", "demo", "--patients", "120", "--out", "shown", cwd=tmp_path)
+    done = run(installed / "mmaudit", "demo", "--patients", "60", "--out", "shown", cwd=tmp_path)
     assert "The report is shown" in done.stdout
     assert {path.name for path in tmp_path.iterdir()} == {"shown"}
     assert {path.name for path in (tmp_path / "shown").iterdir()} == {
