@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     import pandas as pd
 
-__all__ = ["DamagedTableError", "UnpacksTooFarError", "error_name", "opened", "read_csv", "read_parquet"]
+__all__ = ["DamagedTableError", "UnpacksTooFarError", "error_name", "first_rows", "opened", "read_csv", "read_parquet"]
 
 ANY_BYTES = 32 * 2**20  # any file may unpack to this
 # Beyond that, so many times its own size: text of a table packs to a tenth, one value again and again to a thousandth.
@@ -77,15 +78,44 @@ def read_parquet(path: Path | BinaryIO, *, columns: Sequence[str] | None = None)
     """
     import pandas as pd
 
-    try:
+    with _pyarrow_errors():
         _check_footer(path)
         _check_promise(path, columns)
         frame = pd.read_parquet(path, columns=columns)
         _check_texts(frame)
         return frame
+
+
+def first_rows(path: Path, n_rows: int) -> tuple[pd.DataFrame, list[str], int]:
+    """Return the first rows of a parquet file, the names of its columns and the number of its rows.
+
+    Raises
+    ------
+    OSError, DamagedTableError, UnpacksTooFarError
+        As `read_parquet` does, of the whole file.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    with _pyarrow_errors():
+        _check_footer(path)
+        _check_promise(path, None)
+        with pq.ParquetFile(path) as file:
+            batch = next(file.iter_batches(batch_size=n_rows), None)
+            first = file.schema_arrow.empty_table() if batch is None else pa.Table.from_batches([batch])
+            frame = first.to_pandas()
+            _check_texts(frame)
+            return frame, first.schema.names, file.metadata.num_rows
+
+
+@contextlib.contextmanager
+def _pyarrow_errors() -> Iterator[None]:
+    """Let what pyarrow or pandas raise over a damaged file be a `DamagedTableError`."""
+    try:
+        yield
     except (FileNotFoundError, PermissionError, DamagedTableError):
         raise
-    except Exception as error:  # of pyarrow's errors some are ValueErrors, some KeyErrors, some neither
+    except Exception as error:  # some are ValueErrors, some KeyErrors, some neither
         raise DamagedTableError(type(error).__name__) from None
 
 

@@ -18,7 +18,7 @@ import pandas as pd
 from pandas.api import types as pandas_types
 
 from mmaudit._errors import InputError
-from mmaudit._tables import error_name, opened, read_csv, read_parquet
+from mmaudit._tables import error_name, first_rows, opened, read_csv, read_parquet
 
 __all__ = ["Column", "Table", "describe_column", "open_table", "text_of"]
 
@@ -151,18 +151,10 @@ class _read_errors:  # noqa: N801  used like a function
 
 
 def _open_parquet(path: Path) -> Table:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    with pq.ParquetFile(path) as file:
-        n_rows = file.metadata.num_rows
-        batch = next(file.iter_batches(batch_size=GUESS_ROWS), None)
-        arrow = file.schema_arrow.empty_table() if batch is None else pa.Table.from_batches([batch])
-    names = collections.Counter(arrow.schema.names)
-    twice = [name for name, count in names.items() if count > 1]
+    frame, names, n_rows = first_rows(path, GUESS_ROWS)
+    twice = [name for name, count in collections.Counter(names).items() if count > 1]
     if twice:
         raise InputError("Table", "each column's name once", f"{twice[0]!r} twice", "Rename one of them.")
-    frame = arrow.to_pandas()
     table = Table(
         path,
         {},

@@ -40,6 +40,7 @@ from tests.bench.fuzz_readers import READERS, Files, UnforeseenError, inputs, qu
 LIMIT_S, CLOCK_S, LIMIT_MB = 5.0, 60.0, 1000.0
 MOST_MAPPED = 12 * 2**30  # bytes of the process that starts the others
 START_S = 120.0
+MAKING_S = 60.0  # which an input may take that packs much
 AT_ONCE = 50  # inputs between two looks at what lies around the folder
 MOST_KEPT = 3
 MOST_GUIDED, MOST_FILES = 50_000, 12  # bytes of a file that atheris begins with, and files beside it
@@ -94,15 +95,10 @@ class Watch:
                     self.seen.append(f"{'writes' if writes else 'reads'} outside")
 
 
-def run_one(name: str, seed: int, index: int, sandbox: Path, watch: Watch | None = None) -> Outcome:
-    """Return what becomes of one input; the sandbox gets the folder `in`, and `out` for what the test itself writes."""
-    return attempt(name, index, *inputs(name, seed, index), sandbox, watch)
-
-
 def attempt(
     name: str, index: int, files: Files, rng: random.Random, sandbox: Path, watch: Watch | None = None
 ) -> Outcome:
-    """Return what becomes of these files."""
+    """Return what becomes of files; the sandbox gets the folder `in`, and `out` for what the test itself writes."""
     reader = READERS[name]
     folder = fresh(sandbox)
     write(folder, files)
@@ -181,8 +177,11 @@ def work(name: str, seed: int, indices: list[int], sandbox: str, pipe: Any, now:
     before = around(place_)
     for done, index in enumerate(indices):
         with now.get_lock():
-            now[0], now[1], now[2] = index, time.monotonic(), time.process_time()
-        outcome = run_one(name, seed, index, place_, watch)._replace(peak_mb=_peak_mb())
+            now[0], now[1], now[2] = index, time.monotonic() + MAKING_S, time.process_time() + MAKING_S
+        files, rng = inputs(name, seed, index)
+        with now.get_lock():
+            now[1], now[2] = time.monotonic(), time.process_time()
+        outcome = attempt(name, index, files, rng, place_, watch)._replace(peak_mb=_peak_mb())
         if outcome.peak_mb > LIMIT_MB:
             outcome = outcome._replace(kind="unexpected", error=f"more than {LIMIT_MB:.0f} MB", where="")
         elif outcome.seconds > LIMIT_S:
