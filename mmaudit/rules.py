@@ -472,11 +472,15 @@ def _checked_term(term: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _checked_value(value: Any) -> Any:
-    return value if is_number(value) or isinstance(value, bool) else _text(value)
+    if is_number(value) or isinstance(value, bool):
+        _need(not isinstance(value, int) or abs(value) < 2**63)  # beyond, texts cannot be asked for it
+        return value
+    return _text(value)
 
 
 def _text(value: Any) -> str:
     _need(isinstance(value, str) and len(value) <= MOST_CHARACTERS)
+    value.encode()  # half of a surrogate pair raises a ValueError
     return value
 
 
