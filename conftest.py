@@ -1,7 +1,7 @@
 """What holds for every notebook that is run under test: no network, and limits on its time and on its memory.
 
 Tests may run in several processes (pytest-xdist), each on one thread, since those of two on the same cores wait for
-each other. Notebooks run one after the other in one process, at the end, where little runs beside them, on all cores.
+each other. Notebooks run one after the other in one process, last and on all cores: as they do for who reads them.
 
 pytest-socket guards the process of pytest only. A notebook runs in a kernel, a process of its own, which begins with
 the startup files of the IPython profile. So its guard is such a file, in a profile that is made for the session.
@@ -157,18 +157,11 @@ def pytest_configure(config):
 
 
 def pytest_collection_modifyitems(config, items):
-    items.sort(key=_turn)
+    items.sort(key=lambda item: bool(getattr(item, "nbmake", False)))
     limit = pytest.mark.timeout(float(config.getini("notebook_timeout")))
     for item in items:
         if getattr(item, "nbmake", False):
             item.add_marker(limit)
-
-
-def _turn(item):
-    """Return when an item has its turn: notebooks last, and beside them in another process what waits for a browser."""
-    if getattr(item, "nbmake", False):
-        return 1
-    return 2 if item.path.parent.name == "browser" and not item.path.stem.endswith("_in_lab") else 0
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -12,6 +12,9 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+from playwright.sync_api import expect
+
+expect.set_options(timeout=20_000)  # other tests may run beside these
 
 DEBIAN = "/usr/bin/chromium"
 ARGS = [

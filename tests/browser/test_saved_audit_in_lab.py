@@ -1,5 +1,6 @@
 """A saved audit opened in JupyterLab, the newest and the oldest that are supported: no kernel, nothing of it lost."""
 
+import contextlib
 import json
 from pathlib import Path
 
@@ -60,8 +61,9 @@ def saved(lab_page, name=NAME):
 def until_saved(lab_page, fits, name=NAME):
     """Wait until the file is as it should be."""
     for _ in range(100):
-        if fits(saved(lab_page, name)):
-            return
+        with contextlib.suppress(json.JSONDecodeError):  # JupyterLab is writing it
+            if fits(saved(lab_page, name)):
+                return
         lab_page.page.wait_for_timeout(100)
     raise AssertionError(saved(lab_page, name)["user_verdicts"])
 
