@@ -182,6 +182,7 @@ def work(name: str, seed: int, indices: list[int], sandbox: str, pipe: Any, now:
         with now.get_lock():
             now[1], now[2] = time.monotonic(), time.process_time()
         outcome = attempt(name, index, files, rng, place_, watch)._replace(peak_mb=_peak_mb())
+        del files
         if outcome.peak_mb > LIMIT_MB:
             outcome = outcome._replace(kind="unexpected", error=f"more than {LIMIT_MB:.0f} MB", where="")
         elif outcome.seconds > LIMIT_S:
