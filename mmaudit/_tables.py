@@ -134,8 +134,9 @@ def _check_footer(path: Path | BinaryIO) -> None:
         with pq.ParquetFile(sealed, pre_buffer=True) as file:
             sealed.is_sealed = True
             next(file.iter_batches(), None)
-    except _SealedError:
-        pass
+    except Exception:
+        if not sealed.was_asked:
+            raise
     finally:
         if isinstance(path, Path):
             stream.close()
@@ -204,15 +205,14 @@ def _most(path: Path | BinaryIO, times: int) -> int:
     return max(ANY_BYTES, times * size)
 
 
-class _SealedError(Exception):
-    """Somebody would read a file that can no longer be read."""
-
-
 class _Sealed(io.RawIOBase):
-    """A stream of the bytes of another, which it leaves open, until it is sealed."""
+    """A stream of the bytes of another, which it leaves open, until it is sealed: then it is at its end.
+
+    It raises nothing, since pyarrow would keep the error, and with it all that it points to.
+    """
 
     def __init__(self, stream: BinaryIO) -> None:
-        self.stream, self.is_sealed = stream, False
+        self.stream, self.is_sealed, self.was_asked = stream, False, False
 
     def readable(self) -> bool:
         return True
@@ -228,7 +228,8 @@ class _Sealed(io.RawIOBase):
 
     def read(self, size: int | None = -1) -> bytes:
         if self.is_sealed:
-            raise _SealedError
+            self.was_asked = True
+            return b""
         return self.stream.read(-1 if size is None else size)
 
 
