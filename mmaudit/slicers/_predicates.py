@@ -59,7 +59,9 @@ class Predicate:
 
     def holds(self, table: pd.DataFrame) -> np.ndarray:
         """Return the mask of shape (n_samples,) of the rows it is true of; a missing value is never ≤, > or =."""
-        column = table[self.column]
+        return self._holds_in(table[self.column])
+
+    def _holds_in(self, column: pd.Series) -> np.ndarray:
         if self.operator in IN_REPORT:
             mentioned = column.to_numpy(dtype=bool)
             return mentioned if self.operator == "mentions" else ~mentioned
@@ -209,20 +211,22 @@ def make_predicates(table: pd.DataFrame, *, n_bins: int, min_samples: int) -> tu
     predicates : list of Predicate
     holds : PackedMasks of n_predicates and n_samples
     """
-    possible = [p for name in table.columns for p in _of_column(name, table[name], n_bins, min_samples)]
-    possible.sort(key=lambda p: p.operator in NEGATIVE)  # stable: columns keep their order
+    found: list[tuple[Predicate, bytes]] = []
+    for name, column in table.items():  # each is taken out once, which for a small table costs more than a comparison
+        for predicate in _of_column(str(name), column, n_bins, min_samples):
+            holds = predicate._holds_in(column)
+            if min_samples <= np.count_nonzero(holds) <= len(table) - min_samples:
+                found.append((predicate, np.packbits(holds).tobytes()))
     packed: dict[bytes, Predicate] = {}
-    for predicate in possible:
-        holds = predicate.holds(table)
-        if min_samples <= np.count_nonzero(holds) <= len(table) - min_samples:
-            packed.setdefault(np.packbits(holds).tobytes(), predicate)
+    for predicate, bits_of in sorted(found, key=lambda f: f[0].operator in NEGATIVE):  # columns keep their order
+        packed.setdefault(bits_of, predicate)
     bits = np.frombuffer(b"".join(packed), dtype=np.uint8).reshape(len(packed), -(-len(table) // 8))
     return list(packed.values()), PackedMasks(bits, len(table))
 
 
 def _of_column(name: str, column: pd.Series, n_bins: int, min_samples: int) -> list[Predicate]:
     categories = column.cat.categories if isinstance(column.dtype, pd.CategoricalDtype) else None
-    if categories is None and pandas_types.is_bool_dtype(column):
+    if categories is None and pandas_types.is_bool_dtype(column.dtype):
         return [Predicate(name, "mentions"), Predicate(name, "lacks")]
     known = column.dropna()
     found = [Predicate(name, "missing")] if column.isna().any() else []
