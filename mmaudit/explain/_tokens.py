@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from itertools import chain
 from typing import NamedTuple
 
@@ -22,6 +21,7 @@ from mmaudit.text import canonical, category_of, restates_label
 from mmaudit.text._counts import Codes, Counted, Counts, count_codes
 from mmaudit.text._lexicon import lexicon
 from mmaudit.text._mentions import clause_mentions, clauses
+from mmaudit.text._remembered import remembered
 
 __all__ = ["TERM_COLUMNS", "TermIndex", "contrast_terms", "index_terms"]
 
@@ -193,7 +193,7 @@ def tokens_of(report: str, max_words: int) -> list[tuple[str, str]]:
     return list(_count_block(([report], np.zeros(1, dtype=bool)), max_words).counted.tokens)
 
 
-@lru_cache(maxsize=100_000)
+@remembered(maxsize=50_000)
 def _kinds_of(term: str) -> tuple[str, ...]:
     """Return what a concept is one of: "rib fracture" is a fracture, and a chest tube a support device."""
     category, last = category_of(term), term.rpartition(" ")[2]
@@ -203,7 +203,7 @@ def _kinds_of(term: str) -> tuple[str, ...]:
     return tuple(sorted(found - {term}))
 
 
-@lru_cache(maxsize=50_000)
+@remembered(maxsize=50_000)
 def _category_of_word(word: str) -> str:
     """Return the category of a word, "" for one that the lexicon has in another form."""
     return category_of(word) if canonical(word) == word else ""

@@ -13,7 +13,6 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -35,6 +34,7 @@ from mmaudit.slicers._scores import wilson
 from mmaudit.text import canonical, label_terms, mentions, report_sections, restates_label
 from mmaudit.text._counts import Codes, Counted, Counts, count_codes
 from mmaudit.text._lexicon import lexicon
+from mmaudit.text._remembered import remembered
 from mmaudit.text._sections import last_paragraph
 from mmaudit.text._terms import clause_terms, term_clauses
 
@@ -481,7 +481,7 @@ def _heard_sections(text: str) -> list[str]:
     return [sections[s] for s in ("IMPRESSION", "FINDINGS") if s in sections] or [last_paragraph(text)]
 
 
-@lru_cache(maxsize=50_000)
+@remembered(maxsize=10_000)
 def _status(sentence: str, words: tuple[str, ...]) -> int:
     """Return the first status in which a sentence mentions any of these words; most sentences are said many times."""
     found = {m.status for m in mentions(sentence) if restates_label(m.term, words)}

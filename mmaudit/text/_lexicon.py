@@ -17,6 +17,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
+from mmaudit.text._remembered import remembered
 from mmaudit.text._terms import STOP_WORDS, restates_label, singular
 
 __all__ = ["CATEGORIES", "Concept", "canonical", "category_of", "fold", "folded_word", "lexicon", "phrases"]
@@ -67,7 +68,7 @@ def _lookup() -> _Lookup:
     return _Lookup(concepts, {c.name: c.category for c in lexicon()}, longest, known)
 
 
-@lru_cache(maxsize=50_000)
+@remembered(maxsize=50_000)
 def _singular(word: str) -> str:
     """Return a word as the lexicon has it, else without its plural ending."""
     word = word.removesuffix("'s").strip("'")
@@ -118,7 +119,7 @@ def _stand_together(text: str, found: Sequence[re.Match[str]]) -> bool:
     )
 
 
-@lru_cache(maxsize=50_000)
+@remembered(maxsize=50_000)
 def folded_word(word: str) -> str:
     """Return the concept of a word or of a phrase that `fold` has made one, the singular, or "" for a stop word."""
     words = tuple(_singular(w) for w in _WORD.findall(word.replace("_", " ")))

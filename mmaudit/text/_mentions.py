@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from functools import lru_cache
 from typing import NamedTuple
 
 from mmaudit.text._context import CONTEXT, tag
 from mmaudit.text._lexicon import fold, folded_word
+from mmaudit.text._remembered import remembered
 from mmaudit.text._sections import section_parts
 from mmaudit.text._terms import CLAUSE, runs
 
@@ -96,7 +96,7 @@ def clauses(text: str) -> Iterator[tuple[str, str]]:
         yield section, part[at:].strip()
 
 
-@lru_cache(maxsize=50_000)
+@remembered(maxsize=10_000)
 def clause_mentions(clause: str, section: str, max_words: int) -> tuple[Mention, ...]:
     """Return the mentions of a clause as `clauses` gives it."""
     said = runs(tag(fold(NOT_WORDS.sub(" ", clause)), CONTEXT, folded_word))

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from functools import lru_cache
 from typing import NamedTuple
 
 from mmaudit.text._context import CONTEXT, tag
 from mmaudit.text._lexicon import folded_word, phrases
 from mmaudit.text._mentions import CHANGED, NOT_WORDS, QUERY, UNDERSCORE, VERSUS
+from mmaudit.text._remembered import remembered
 from mmaudit.text._sections import CLEANED, section_spans
 from mmaudit.text._terms import CLAUSE
 
@@ -81,7 +81,7 @@ def places(text: str) -> list[Place]:
     return found
 
 
-@lru_cache(maxsize=50_000)
+@remembered(maxsize=10_000)
 def _clause_places(clause: str) -> tuple[tuple[int, int, str, str, bool], ...]:
     """Return for each word of a clause its first and last character, itself, its status, and if it follows at once."""
     folded = _traced(clause).sub(NOT_WORDS, " ").folded()

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from functools import lru_cache
 
 from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
 
 from mmaudit.text._context import AFFIRMED, NEGATED, NEGEX, Tagged, tag
+from mmaudit.text._remembered import remembered
 
 __all__ = [
     "CLAUSE",
@@ -58,7 +58,7 @@ STOP_WORDS = ENGLISH_STOP_WORDS | _FILLERS | {"xxxx", "patient", "year", "old", 
 _NO = {AFFIRMED: "", NEGATED: "no "}
 
 
-@lru_cache(maxsize=50_000)
+@remembered(maxsize=10_000)
 def clause_terms(clause: str, max_words: int = 2) -> tuple[tuple[str, ...], ...]:
     """Return the terms of a clause: those of one word, of two and so on, and concepts last."""
     tokens = tag(_NO_DEVICE.sub(" ", clause), NEGEX, lambda word: "" if word in STOP_WORDS else singular(word))
