@@ -1081,7 +1081,7 @@ def load_result(path: str | Path) -> AuditResult:
             result._saved_columns = columns_of(document["page"], result)
     except InputError:
         raise
-    except (ValueError, KeyError, TypeError, AttributeError, OSError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, OSError, RecursionError) as error:
         raise InputError(
             "path", "a whole saved audit", f"a damaged file ({type(error).__name__})", "Save the audit again."
         ) from None

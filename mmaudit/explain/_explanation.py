@@ -126,5 +126,5 @@ def sampled_in_words(sampled: Any) -> str:
         n_in, of_in = members["n_patients"], members["of_patients"]
         few = f" Of held-out patients with members only {n_in:,} of {of_in:,} are there."
         return text + (few if members["few"] else "")
-    except (TypeError, KeyError, ValueError):  # none, or one that was damaged
+    except (TypeError, KeyError, ValueError, OverflowError):  # none, or one that was damaged
         return ""

@@ -316,7 +316,7 @@ def check_coordinates(given: Any, n: int) -> np.ndarray:
     """
     try:
         xy = np.asarray(given, dtype=float)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         xy = np.empty(0)
     if xy.shape != (n, 2) or not np.isfinite(xy).all():
         raise InputError(
