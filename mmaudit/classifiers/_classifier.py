@@ -295,19 +295,21 @@ class Classifier:
 
     def __repr__(self) -> str:
         config = self._config
-        data, best = config["data"], config["best_epoch"]
-        row = self._history[best - 1]
-        auroc = "" if np.isnan(row[3]) else f", AUROC {row[3]:.3f}"
         shown = ", ".join(self.labels[:6]) + (f" and {len(self.labels) - 6} more" if len(self.labels) > 6 else "")
-        return "\n".join(
-            [
-                f"Classifier {config['architecture']!r} for {shown}",
-                f"  images      {config['image_size']} x {config['image_size']} pixels, grey, on {self.device}",
+        lines = [
+            f"Classifier {config['architecture']!r} for {shown}",
+            f"  images      {config['image_size']} x {config['image_size']} pixels, grey, on {self.device}",
+        ]
+        if self._history:  # one that was made without `train` has none
+            data, best = config["data"], config["best_epoch"]
+            row = self._history[best - 1]
+            auroc = "" if np.isnan(row[3]) else f", AUROC {row[3]:.3f}"
+            lines += [
                 f"  training    {data['n_train']:,} samples of {data['n_train_patients']:,} patients",
                 f"  validation  {data['n_validation']:,} samples of {data['n_validation_patients']:,} other patients",
                 f"  best epoch  {best} of {len(self._history)}: validation loss {row[2]:.3f}{auroc}",
             ]
-        )
+        return "\n".join(lines)
 
 
 @check_keywords
@@ -335,10 +337,12 @@ def load_classifier(path: str | Path, *, device: str = "auto") -> Classifier:
 def restore(argument: str, tensors: Mapping[str, Any], about: Mapping[str, Any], device: Any) -> Classifier:
     """Return the classifier that a file holds."""
     if about.get("state") != "finished":
+        history = about.get("history")
+        n_epochs = len(history) if isinstance(history, list) else 0
         raise InputError(
             argument,
             "a finished classifier",
-            f"a checkpoint after {len(about.get('history', []))} epochs of a training that goes on",
+            f"a checkpoint after {n_epochs} epochs of a training that goes on",
             "Call train() with the same arguments and this checkpoint to finish it.",
         )
     config, history = _checked(argument, about)
@@ -368,9 +372,9 @@ def _checked(argument: str, about: Mapping[str, Any]) -> tuple[dict[str, Any], l
         fits = fits and isinstance(labels, list) and 0 < len(set(labels)) == len(labels) <= MOST_LABELS
         fits = fits and all(isinstance(label, str) for label in labels)
         fits = fits and all(len(row) == len(HISTORY) and type(row[0]) is int for row in history)
-        fits = fits and all(type(number) in (int, float) for row in history for number in row)
+        fits = fits and all(type(n) is float or (type(n) is int and abs(n) < 2**53) for row in history for n in row)
         best = config["best_epoch"] if history else 0
-        fits = fits and type(best) is int and min(1, len(history)) <= best <= len(history)
+        fits = fits and isinstance(history, list) and type(best) is int and min(1, len(history)) <= best <= len(history)
     except (KeyError, TypeError, IndexError):
         fits = False
     if not fits:

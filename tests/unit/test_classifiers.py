@@ -23,6 +23,7 @@ from sklearn.svm import LinearSVC
 import mmaudit as mma
 from mmaudit._errors import AuditWarning, ImageReadError, InputError, MissingExtraError, UnknownKeywordError
 from mmaudit.classifiers import Classifier, WrappedModel, load_classifier, train, wrap
+from mmaudit.classifiers._file import read_file, to_bytes
 from mmaudit.classifiers._images import square
 from mmaudit.classifiers._networks import build
 from mmaudit.classifiers._torch import standardise
@@ -576,6 +577,32 @@ def test_a_bad_file_is_told_as_what_it_is(quick, data, tmp_path, damage, said):
         load_classifier(path)
     with pytest.raises(InputError, match=f"checkpoint: {said}"):
         train(data, **QUICK, checkpoint=path)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"history": {}, "config": {"best_epoch": 0}},
+        {"history": [[1, 10**400, 0.1, 0.9, 0.1, 1.0]], "config": {"best_epoch": 1}},
+        {"history": [[2**63, 0.1, 0.1, 0.9, 0.1, 1.0]], "config": {"best_epoch": 1}},
+        {"history": [[1, 0.1, 0.1, "0.9", 0.1, 1.0]], "config": {"best_epoch": 1}},
+        {"state": "training", "history": 5},
+    ],
+)
+def test_a_history_that_no_training_wrote_is_refused(quick, tmp_path, changes):
+    tensors, about = read_file("path", quick.save(tmp_path / "a.safetensors"))
+    about = {**about, **changes, "config": {**about["config"], **changes.get("config", {})}}
+    (tmp_path / "b.safetensors").write_bytes(to_bytes(tensors, about))
+    with pytest.raises(InputError, match=r"expected a (header that describes a|finished) classifier"):
+        load_classifier(tmp_path / "b.safetensors")
+
+
+def test_a_classifier_without_history_says_what_it_is(quick):
+    lines = repr(Classifier(build("small_cnn", 1), config=quick.config, history=[], device=torch.device("cpu"))).split(
+        "\n"
+    )
+    assert len(lines) == 2
+    assert lines[1].startswith("  images ")
 
 
 def test_tensors_of_another_network_are_refused(quick, tmp_path):
