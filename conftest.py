@@ -1,7 +1,8 @@
 """What holds for every notebook that is run under test: no network, and limits on its time and on its memory.
 
-Tests may run in several processes (pytest-xdist), each on one thread, since those of two on the same cores wait for
-each other. Notebooks run one after the other in one process, last and on all cores: as they do for who reads them.
+Tests may run in several processes (pytest-xdist), each on one thread and one core, since those of two on the same cores
+wait for each other. Notebooks run one after the other in one process, last and on all cores: as they do for who reads
+them.
 
 pytest-socket guards the process of pytest only. A notebook runs in a kernel, a process of its own, which begins with
 the startup files of the IPython profile. So its guard is such a file, in a profile that is made for the session.
@@ -20,7 +21,7 @@ import pytest
 
 SAMPLED_EACH_S = 0.1
 COST = "notebook cost"
-ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "LOKY_MAX_CPU_COUNT"), "1")
 
 
 def refuse_the_network():

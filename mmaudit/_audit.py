@@ -570,7 +570,7 @@ def _stability(
         inside,
         [(found.target, found.label) for found in slices],
         n_jobs=n_jobs,
-        large=len(patient) >= MANY_SAMPLES,
+        large=len(patient) >= MANY_SAMPLES or None,
         kept=None if checkpoints is None else checkpoints.stage("refits"),
         description="testing stability",
         unit="refit",

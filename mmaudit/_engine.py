@@ -8,13 +8,14 @@ in the order of the pieces whatever finishes first, so that what is summed over 
 from __future__ import annotations
 
 import contextlib
+import time
 import warnings
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from itertools import islice
 from typing import Any, Protocol, TypeVar
 
-from joblib import Parallel, delayed, parallel_config
+from joblib import Parallel, cpu_count, delayed, parallel_config
 from joblib.parallel import get_active_backend
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
@@ -23,6 +24,8 @@ from mmaudit._errors import four_parts
 
 __all__ = ["Kept", "LostWorkerError", "map_pieces", "n_workers"]
 
+WORTH_S = 8.0  # work of one process that is worth others, which take some seconds to start
+MOST_UNASKED = 4  # of these; each takes 200 MB, and stays for some minutes
 AT_ONCE = 8  # pieces a worker that are waited for, where an engine gives no result before the last
 MOST_LOSSES = 2  # times that a worker may be lost before the work is given up
 _LOST = (
@@ -57,7 +60,7 @@ def map_pieces(
     function: Callable[..., Result],
     pieces: Sequence[Piece],
     *shared: Any,
-    large: bool = True,
+    large: bool | None = True,
     n_jobs: int | None = None,
     kept: Kept | None = None,
     description: str = "",
@@ -74,9 +77,10 @@ def map_pieces(
         What each call is given by itself.
     *shared
         What all calls are given. It goes to each process once, large arrays as files that are mapped into memory.
-    large : bool
+    large : bool or None
         Whether the work is worth other processes, which take some seconds to start. If not, it is done here, unless
         an engine was chosen by `joblib.parallel_config` (other than ray, whose workers start anew for each call).
+        None: the first piece is done here, and the time it takes tells.
     n_jobs : int or None
         Workers. None: those of `joblib.parallel_config`, where it was not used all cores.
     kept : Kept or None
@@ -130,10 +134,21 @@ def _engine(n_jobs: int | None) -> tuple[Parallel, bool]:
     return Parallel(n_jobs=n_jobs, batch_size=1, pre_dispatch="2*n_jobs", return_as=return_as), chosen
 
 
-def _worked(function, pieces, left: list[int], shared, large: bool, n_jobs: int | None) -> Generator:
+def _worked(function, pieces, left: list[int], shared, large: bool | None, n_jobs: int | None) -> Generator:
     if not left:
         return
     parallel, chosen = _engine(n_jobs)
+    if large is None and not chosen and len(left) > 1 and parallel.n_jobs != 1:
+        began = time.perf_counter()
+        first = _alone(function, pieces[left[0]], *shared)  # rounded as the others are, wherever they are done
+        seconds_left = (time.perf_counter() - began) * (len(left) - 1)
+        yield first
+        n_jobs = n_jobs or min(cpu_count(), MOST_UNASKED)
+        if n_jobs != 1 and seconds_left >= WORTH_S:
+            yield from _worked(function, pieces, left[1:], shared, True, n_jobs)
+        else:
+            yield from (_alone(function, pieces[k], *shared) for k in left[1:])
+        return
     if not chosen and (not large or len(left) == 1 or parallel.n_jobs == 1):
         for k in left:
             yield function(pieces[k], *shared)

@@ -143,6 +143,31 @@ def test_large_work_is_done_by_processes_which_stay_for_the_next():
     assert first <= set(reusable_executor._executor._processes)
 
 
+def test_the_first_piece_tells_whether_other_processes_are_worth_it(monkeypatch):
+    here = os.getpid()
+    assert set(map_pieces(pids(), range(4), large=None, n_jobs=2)) == {here}
+    monkeypatch.setattr(_engine, "WORTH_S", 0.0)
+    first, *others = map_pieces(pids(), range(4), large=None, n_jobs=2)
+    assert first == here
+    assert len(others) == 3
+    assert here not in others
+    assert set(map_pieces(pids(), range(4), large=None, n_jobs=1)) == {here}
+    assert set(map_pieces(pids(), range(1), large=None, n_jobs=2)) == {here}
+    shelf = Shelf(_1=100)
+    assert list(map_pieces(squares(), range(5), 0, kept=shelf, large=None, n_jobs=2)) == [0, 100, 4, 9, 16]
+    assert shelf.put_at == [0, 2, 3, 4]
+
+
+def test_few_processes_are_started_unasked(monkeypatch):
+    monkeypatch.setattr(_engine, "WORTH_S", 0.0)
+    monkeypatch.setattr(_engine, "MOST_UNASKED", 2)
+    monkeypatch.setattr(_engine, "cpu_count", lambda: 64)
+    assert os.getpid() in set(map_pieces(pids(), range(9), large=None))
+    assert reusable_executor._executor._max_workers == 2
+    monkeypatch.setattr(_engine, "cpu_count", lambda: 1)
+    assert set(map_pieces(pids(), range(9), large=None)) == {os.getpid()}
+
+
 def test_the_number_of_workers(monkeypatch):
     monkeypatch.setattr("joblib._parallel_backends.LokyBackend.effective_n_jobs", lambda self, n: 8 if n == -1 else n)
     assert (n_workers(), n_workers(1), n_workers(3)) == (8, 1, 3)
