@@ -131,7 +131,10 @@ class _Store:
         # A power failure may lose the last rows, which are then made again; it cannot leave half of them.
         connection.execute("PRAGMA synchronous=NORMAL")
         self._local.connection = (os.getpid(), connection)
-        if connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'rows'").fetchone():
+        columns = [name for _, name, *_ in connection.execute("PRAGMA table_info(rows)")]
+        if columns not in ([], ["key", "value", "checksum"]):
+            raise sqlite3.DatabaseError("the table has other columns")
+        if columns:
             return connection  # nothing is written, so that a folder that can only be read does for reading
         with connection:
             connection.execute("CREATE TABLE IF NOT EXISTS about (about TEXT PRIMARY KEY)")

@@ -176,6 +176,18 @@ class TestWhatCanGoWrong:
         store.close()
         writer.close()
 
+    def test_a_table_of_other_columns_is_begun_anew(self, store, caplog):
+        store.put_many(some_rows(2))
+        with sqlite3.connect(store.path) as connection:
+            connection.execute("ALTER TABLE rows ADD COLUMN more TEXT")
+        connection.close()
+        store.close()
+        with caplog.at_level(logging.WARNING):
+            assert store.get_many(["k0"]) == {}
+            store.put_many(some_rows(2))
+        assert_same(store.get_many(["k0"]), {"k0": some_rows(2)["k0"]})
+        assert "the table has other columns" in caplog.text
+
     def test_a_file_that_was_removed_is_made_again(self, store):
         store.put_many(some_rows(3))
         store.path.unlink()
