@@ -510,7 +510,7 @@ class PretrainedEncoder(TransformerMixin, BaseEstimator):
                     yield batch, list(pool.map(lambda i: _read(images, i, part), batch))
             return
         loader: Any = torch.utils.data.DataLoader(
-            _Batches(images, batches, part),  # type: ignore[arg-type]
+            _Batches(images, batches, part),
             batch_size=None,
             collate_fn=_as_it_is,
             num_workers=min(n_jobs, len(batches)),
