@@ -1,8 +1,8 @@
 """What holds for every notebook that is run under test: no network, and limits on its time and on its memory.
 
 Tests may run in several processes (pytest-xdist), each on one thread and one core, since those of two on the same cores
-wait for each other. Notebooks run one after the other in one process, last and on all cores: as they do for who reads
-them.
+wait for each other. Notebooks run last, with all cores as for who reads them: two at a time, and then, one after the
+other, those that use all cores for long.
 
 pytest-socket guards the process of pytest only. A notebook runs in a kernel, a process of its own, which begins with
 the startup files of the IPython profile. So its guard is such a file, in a profile that is made for the session.
@@ -14,13 +14,15 @@ import tempfile
 import threading
 import time
 from pathlib import Path
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import psutil
 import pytest
 
 SAMPLED_EACH_S = 0.1
 COST = "notebook cost"
+# They use all cores for long.
+ALONE = ("05_multimodal_or_not.ipynb", "08_your_own_model.ipynb", "09_ask_in_words.ipynb")
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "LOKY_MAX_CPU_COUNT"), "1")
 
 
@@ -158,27 +160,39 @@ def pytest_configure(config):
 
 
 def pytest_collection_modifyitems(config, items):
-    items.sort(key=lambda item: bool(getattr(item, "nbmake", False)))
+    items.sort(key=lambda item: (is_notebook(item), item.path.name in ALONE))
     limit = pytest.mark.timeout(float(config.getini("notebook_timeout")))
     for item in items:
-        if getattr(item, "nbmake", False):
+        if is_notebook(item):
             item.add_marker(limit)
+
+
+def is_notebook(item):
+    """Whether nbmake runs it."""
+    return bool(getattr(item, "nbmake", False))
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):
     from xdist.scheduler import LoadFileScheduling
 
-    class NotebooksInOneProcess(LoadFileScheduling):
-        def _split_scope(self, nodeid):
-            return "notebooks" if ".ipynb" in nodeid else super()._split_scope(nodeid)
+    class NotebooksInTwoLanes(LoadFileScheduling):
+        lanes: ClassVar[dict[str, str]] = {}
 
-    return NotebooksInOneProcess(config, log) if config.getvalue("dist") == "loadfile" else None
+        def _split_scope(self, nodeid):
+            file = super()._split_scope(nodeid)
+            if not file.endswith(".ipynb"):
+                return file
+            if Path(file).name in ALONE:
+                return "notebooks, one after the other"
+            return self.lanes.setdefault(file, f"notebooks, lane {len(self.lanes) % 2}")
+
+    return NotebooksInTwoLanes(config, log) if config.getvalue("dist") == "loadfile" else None
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item):
-    if not getattr(item, "nbmake", False):
+    if not is_notebook(item):
         return (yield)
     began = time.monotonic()
     try:
