@@ -13,7 +13,16 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-__all__ = ["DamagedTableError", "UnpacksTooFarError", "error_name", "first_rows", "opened", "read_csv", "read_parquet"]
+__all__ = [
+    "DamagedTableError",
+    "UnpacksTooFarError",
+    "error_name",
+    "first_rows",
+    "opened",
+    "read_csv",
+    "read_parquet",
+    "to_numbers",
+]
 
 ANY_BYTES = 32 * 2**20  # any file may unpack to this
 # Beyond that, so many times its own size: text of a table packs to a tenth, one value again and again to a thousandth.
@@ -33,6 +42,19 @@ class UnpacksTooFarError(DamagedTableError):
 def error_name(error: Exception) -> str:
     """Return what kind of error it was, of a damaged table what its reader raised; not the text, which may quote it."""
     return (isinstance(error, DamagedTableError) and str(error)) or type(error).__name__
+
+
+def to_numbers(column: pd.Series) -> pd.Series:
+    """Return what `pandas.to_numeric` makes of a column, NaN for what is no number.
+
+    pandas raises for a whole number of more than 308 digits, though not for its text, which is infinite.
+    """
+    import pandas as pd
+
+    try:
+        return pd.to_numeric(column, errors="coerce")
+    except OverflowError:
+        return pd.to_numeric(column.astype(str), errors="coerce")
 
 
 def opened(path: Path) -> BinaryIO:

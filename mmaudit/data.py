@@ -18,6 +18,7 @@ from pandas.api import types as pandas_types
 from sklearn.utils import check_random_state
 
 from mmaudit._errors import AuditWarning, ImageReadError, InputError, check_keywords, nearest
+from mmaudit._tables import to_numbers
 from mmaudit.images import ImageFiles, ImageSource
 from mmaudit.shards import ShardedRows, ShardedTexts, scan_shards
 
@@ -919,7 +920,7 @@ def check_several_labels(values: Any, names: Sequence[str]) -> np.ndarray:
         column = pd.Series(column.tolist())
         if column.dtype == object:  # booleans with missing ones among them
             column = column.map(lambda v: float(v) if isinstance(v, (bool, np.bool_)) else v)
-        numeric = pd.to_numeric(column, errors="coerce").astype(float)
+        numeric = to_numbers(column).astype(float)
         bad = column.notna() & ~numeric.isin([0, 1])
         if bad.any():
             minus_one = bool((numeric[bad] == -1).any())
@@ -951,7 +952,7 @@ def check_classes(values: Any, names: Sequence[str]) -> np.ndarray:
     if missing:
         raise InputError("label", expected, f"{missing:,} missing values (NaN)", "Leave these rows out.")
     series = pd.Series(series.tolist())
-    numeric = pd.to_numeric(series, errors="coerce")
+    numeric = to_numbers(series)
     outside = int((~numeric.isin(range(len(names)))).sum())
     if outside:
         words = int(numeric.isna().sum())

@@ -25,7 +25,7 @@ from pandas.api.types import is_hashable
 from mmaudit._engine import map_pieces
 from mmaudit._errors import AuditWarning, InputError, MissingExtraError
 from mmaudit._files import replacing
-from mmaudit._tables import DamagedTableError, error_name, read_parquet
+from mmaudit._tables import DamagedTableError, error_name, read_parquet, to_numbers
 
 __all__ = [
     "ScannedShards",
@@ -653,7 +653,7 @@ def _scan(shard: Shard, wanted: _Wanted) -> dict[str, Any]:
         for row in np.flatnonzero(blank).tolist():
             reasons.setdefault(row, f"no {what}")
     for column in wanted.probabilities:
-        numbers = pd.to_numeric(frame[column], errors="coerce")
+        numbers = to_numbers(frame[column])
         for row in np.flatnonzero(~numbers.between(-1e-6, 1 + 1e-6)).tolist():
             reasons.setdefault(row, "no probability in [0, 1]")
     found |= {"n_rows": len(frame), "digest": digest, "frame": frame[list(wanted.columns)]}

@@ -102,7 +102,7 @@ def load_covid_chestxray(
         raise InputError(
             "root",
             f"the columns {', '.join(absent)} in metadata.csv",
-            f"a table with {listed(table.columns)}",
+            f"a table of {len(table.columns):,} columns without",
             f"Check that the file is the original one, {_WHERE}",
         )
     table = table.apply(lambda column: column.str.replace(r"\s+", " ", regex=True).str.strip())

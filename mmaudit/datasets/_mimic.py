@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from mmaudit._errors import InputError, check_keywords, nearest
+from mmaudit._tables import to_numbers
 from mmaudit.data import AuditData
 from mmaudit.datasets._shared import check_choice, existing_folder, label_terms, listed, read_table, warn
 from mmaudit.text import findings_and_impression
@@ -239,7 +240,7 @@ def _versioned(folder: Path, kind: str) -> Path:
 
 def _check_ids(argument: str, path: Path, table: pd.DataFrame, *columns: str) -> None:
     """Raise `InputError` unless these columns hold whole numbers."""
-    if not all(pd.api.types.is_integer_dtype(table[column]) for column in columns):
+    if not all(pd.api.types.is_signed_integer_dtype(table[column]) for column in columns):
         raise InputError(
             argument, f"whole numbers as {' and '.join(columns)} in {path.name}", "others", "Get the file again."
         )
@@ -267,7 +268,7 @@ def _apply_policies(value: pd.Series, uncertain: str, blank: str) -> pd.Series:
 def _acquisition(table: pd.DataFrame) -> pd.DataFrame:
     kept = {new: table[old] for old, new in _ACQUISITION.items() if old in table.columns}
     if "StudyTime" in table.columns:  # 213014.531 is 21:30:14
-        kept["hour"] = np.floor(pd.to_numeric(table["StudyTime"], errors="coerce") / 10_000)
+        kept["hour"] = np.floor(to_numbers(table["StudyTime"]) / 10_000)
     return pd.DataFrame(kept, index=table.index)
 
 
@@ -336,7 +337,7 @@ def _first_table(base: Path, name: str) -> Path | None:
 
 def _column(table: pd.DataFrame, name: str) -> pd.Series:
     blank = pd.Series(np.nan, index=table.index)
-    return pd.to_numeric(table[name], errors="coerce") if name in table.columns else blank
+    return to_numbers(table[name]) if name in table.columns else blank
 
 
 def _study_folders(table: pd.DataFrame) -> pd.Series:

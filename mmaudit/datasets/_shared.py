@@ -94,7 +94,7 @@ def read_table(argument: str, path: Path, *, required: Iterable[str] = (), **opt
         raise InputError(
             argument,
             f"the column{'s' if len(absent) > 1 else ''} {', '.join(absent)} in {path.name}",
-            f"a table with {listed(table.columns)}",
+            f"a table of {len(table.columns):,} columns without",
             "Check that the file is the original one.",
         )
     return table

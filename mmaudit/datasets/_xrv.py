@@ -10,6 +10,7 @@ import pandas as pd
 from PIL import Image
 
 from mmaudit._errors import ImageReadError, InputError, check_keywords, nearest
+from mmaudit._tables import to_numbers
 from mmaudit.data import AuditData, check_proba
 from mmaudit.datasets._shared import label_terms, listed, warn
 from mmaudit.images import GrayImage
@@ -201,7 +202,7 @@ def _view(table: pd.DataFrame) -> pd.Series | None:
 
 
 def _age(table: pd.DataFrame) -> pd.Series | None:
-    return pd.to_numeric(table["age_years"], errors="coerce") if "age_years" in table.columns else None
+    return to_numbers(table["age_years"]) if "age_years" in table.columns else None
 
 
 def _sex(table: pd.DataFrame) -> pd.Series | None:

@@ -15,6 +15,7 @@ import pandas as pd
 from pandas.api import types as pandas_types
 
 from mmaudit._errors import AuditWarning, ImageReadError, InputError, MissingExtraError, nearest
+from mmaudit._tables import to_numbers
 from mmaudit.data import AuditData
 from mmaudit.images import ImageFiles
 from mmaudit.lab._guess import (
@@ -476,7 +477,7 @@ def _build(plan: Plan, cases: pd.DataFrame) -> AuditData:
 def _check_values(plan: Plan, cases: pd.DataFrame) -> None:
     """Raise for what some rows only would show."""
     for column in plan.proba:
-        values = pd.to_numeric(cases[column], errors="coerce")
+        values = to_numbers(cases[column])
         if values.isna().any():
             got = f"{int(values.isna().sum()):,} values of {column!r} that are none"
             raise InputError("Probability", "numbers", got, "Choose another column, or mend the table.")

@@ -273,6 +273,28 @@ def test_damaged_and_altered_tables(tmp_path):
         load(root)
 
 
+def test_a_table_without_a_header_is_refused_and_its_first_row_is_not_shown(tmp_path):
+    root = write(tmp_path / "jpg", patients="root")
+    path = root / "patients.csv.gz"
+    rows = gzip.decompress(path.read_bytes()).partition(b"\n")[2]
+    path.write_bytes(gzip.compress(rows))
+    with pytest.raises(InputError, match=r"in patients.csv.gz, got a table of 6 columns without\. Check") as refusal:
+        load(root)
+    assert "10000032" not in str(refusal.value)
+
+
+def test_numbers_beyond_what_is_counted_with(tmp_path):
+    root = write(tmp_path / "jpg", patients="root")
+    path = root / "patients.csv.gz"
+    content = gzip.decompress(path.read_bytes())
+    path.write_bytes(gzip.compress(content.replace(b",2133,", b",1" + b"0" * 400 + b",")))
+    with pytest.raises(InputError, match=r"expected finite numbers, .* got 1 values in 'age' that are infinite"):
+        load(root)
+    path.write_bytes(gzip.compress(content.replace(b"11000764,", b"18446744073709551615,")))
+    with pytest.raises(InputError, match=r"root: expected whole numbers as subject_id in patients.csv.gz, got others"):
+        load(root)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
