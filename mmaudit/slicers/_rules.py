@@ -26,6 +26,7 @@ from mmaudit.slicers._scores import Scorer, check_in_range, check_predictions, g
 __all__ = ["RuleSlicer"]
 
 LABELS = (0, 1, None)
+_PAIRS = 16_384  # scored at a time, so that what is computed of them stays in the processor's cache
 _CHUNK = 4_096  # samples of which all predicates are unpacked at a time
 _FEW = 500  # samples, below which complements are counted sooner than worked out
 LOWEST = -1.0  # no bound of a gap is lower
@@ -256,6 +257,7 @@ class _Search:
     ) -> None:
         self.holds = holds
         self.scorer = scorer
+        self.max_predicates = max_predicates
         self.min_patients = min_patients
         self.alpha = alpha
         self.max_extensions = max_extensions
@@ -288,23 +290,36 @@ class _Search:
 
     def _pairs(self) -> None:
         n = len(self.holds)
-        i, j = np.triu_indices(n, k=1)
-        counts, errors = self._counts(i, j)
+        everyone = np.triu_indices(n, k=1)
+        extended = self.max_predicates > 2
         # The best score of each pair and its two predicates, of the labels within which any pair can be compared.
         self.best_part: dict[int | None, np.ndarray] = {}
-        for label in LABELS:
-            comparable = self.scorer.comparable(counts, label, self.min_patients)
-            if not comparable.any():
-                continue
-            parts = np.maximum(self.single[label][i], self.single[label][j])
-            floor = np.maximum(parts, LOWEST)
-            hopeful = np.flatnonzero(comparable & self._may_exceed(floor, counts, errors, label, 2))
-            counts_of, errors_of = ([x[hopeful] for x in part] for part in (counts, errors))
-            score = self._score(counts_of, errors_of, label, 2)
-            self.found += self._best(score, score > parts[hopeful], label, i[hopeful], j[hopeful])
-            parts[hopeful] = np.maximum(score, parts[hopeful])
-            best = self.best_part[label] = np.full((n, n), -1, dtype=np.float32)
-            best[i, j] = best[j, i] = parts
+        found: dict[int | None, list[tuple]] = {label: [] for label in LABELS}
+        for start in range(0, len(everyone[0]), _PAIRS):
+            i, j = (of[start : start + _PAIRS] for of in everyone)
+            counts, errors = self._counts(i, j)
+            for label in LABELS:
+                comparable = self.scorer.comparable(counts, label, self.min_patients)
+                if not comparable.any():
+                    continue
+                parts = np.maximum(self.single[label][i], self.single[label][j])
+                floor = np.maximum(parts, LOWEST)
+                hopeful = np.flatnonzero(comparable & self._may_exceed(floor, counts, errors, label, 2))
+                counts_of, errors_of = ([x[hopeful] for x in part] for part in (counts, errors))
+                score = self._score(counts_of, errors_of, label, 2)
+                better = np.flatnonzero(score > parts[hopeful])
+                found[label].append((score[better], i[hopeful[better]], j[hopeful[better]]))
+                if extended:
+                    if label not in self.best_part:
+                        single = self.single[label]
+                        self.best_part[label] = np.maximum.outer(single, single).astype(np.float32)
+                        np.fill_diagonal(self.best_part[label], -1)
+                    best = self.best_part[label]
+                    best[i[hopeful], j[hopeful]] = best[j[hopeful], i[hopeful]] = np.maximum(score, parts[hopeful])
+        for label, some in found.items():
+            if some:
+                score, i, j = (np.concatenate(of) for of in zip(*some, strict=True))
+                self.found += self._best(score, score > -np.inf, label, i, j)
 
     def _triples(self) -> None:
         """Add the best triples, each found from its rarest predicate i, among the samples for which i holds.
