@@ -423,6 +423,8 @@ def _rows_of(path: str, rows: np.ndarray, n_columns: int) -> np.ndarray:
 def _header(file: BinaryIO) -> tuple[tuple[int, ...], np.dtype]:
     """Return shape and type of an array file; the stream then stands at its first number."""
     version = np.lib.format.read_magic(file)
+    if version not in ((1, 0), (2, 0), (3, 0)):
+        raise DamagedTableError("an array file of another version")
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
     try:
         shape, by_column, dtype = read(file)
@@ -635,7 +637,7 @@ def _scan(shard: Shard, wanted: _Wanted) -> dict[str, Any]:
         if found["missing"]:
             return found
         frame = _table(shard.table, list(dict.fromkeys(columns)))
-        if wanted.text and not frame[wanted.text].map(is_hashable).all():
+        if wanted.text and not all(map(is_hashable, frame[wanted.text])):
             raise DamagedTableError(f"lists or other objects in {wanted.text!r}")
         reasons: dict[int, str] = {}
         for modality, path in shard.arrays:

@@ -247,6 +247,14 @@ def test_lists_in_the_reports_of_a_shard_cost_this_shard_only(tmp_path):
         assert AuditData.from_shards(tmp_path, **ROLES).n_samples == 80
 
 
+@pytest.mark.parametrize("rows", [0, 4])
+def test_a_shard_of_no_rows_or_with_times_for_reports_is_read(rows, tmp_path):
+    path = shards_of(tmp_path) / "part-00003.parquet"
+    pd.read_parquet(path).assign(report=pd.Timestamp("2026-01-01"))[:rows].to_parquet(path)
+    np.save(tmp_path / "part-00003.image.npy", np.ones((rows, 3)))
+    assert AuditData.from_shards(tmp_path, **ROLES).n_samples == 80 + rows
+
+
 def test_a_patient_whose_name_is_no_text_is_one(tmp_path):
     data = AuditData.from_shards(shards_of(tmp_path, who=b"\xff"), **ROLES)
     assert data.n_patients == 1

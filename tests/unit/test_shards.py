@@ -434,6 +434,7 @@ def pickled(tmp_path):
         lambda _: an_array_of((25, 5), dtype="<i4", body=bytes(500)),
         lambda _: an_array_of("(" * 60 + "25, 5"),
         lambda _: an_array_of("'''"),
+        lambda _: an_array_of((25, 5), body=bytes(500)).replace(b"NUMPY\x01", b"NUMPY\x09"),
     ],
 )
 def test_an_array_that_is_no_rows_of_numbers_is_damage_and_nothing_of_it_is_run(tmp_path, content):
