@@ -1036,8 +1036,12 @@ def load_result(path: str | Path) -> AuditResult:
             raise InputError("path", f"a file of version {SCHEMA}", "another version", "Install a later mmaudit.")
         table = _load_samples(path, document)
         summary = document["summary"]
-        candidates = candidate_frame(document["candidates"], document["candidate_columns"])
-        ids = candidates[list(_TEXT_COLUMNS)]["slice_id"].tolist()  # a text that is missing is missed here
+        columns = document["candidate_columns"]
+        candidates = candidate_frame(document["candidates"], columns)
+        texts = candidates[list(_TEXT_COLUMNS)]  # one that is missing is missed here
+        if len(set(columns)) < len(columns) or not texts.map(lambda text: isinstance(text, str)).all(axis=None):
+            raise ValueError
+        ids = texts["slice_id"].tolist()
         table = table.set_index("sample_id")
         targets = [target["name"] for target in summary["data"].get("targets", [])]
         several = len(targets) > 1
@@ -1157,6 +1161,8 @@ def _doubtful(frame: pd.DataFrame) -> dict[str, Any]:
 
 def _verdicts_of(kept: Mapping[str, Any]) -> pd.DataFrame:
     frame = pd.DataFrame(kept["rows"]).set_index("sample_id")
+    if not frame["patient_id"].map(lambda patient: isinstance(patient, int)).all():
+        raise ValueError
     numbers = {"score": float, "second_opinion": float, "y_proba": float, "wrong": bool}
     frame = frame.astype({"verdict": object, "patient_id": object, **numbers})
     frame.attrs = dict(kept["attrs"])

@@ -246,7 +246,7 @@ def _environment() -> Environment:
         "pvalue": fmt.p_value,
         "score": fmt.probability,
         "size_points": fmt.size_points,
-        "trait_kind": lambda kind: TRAIT_KINDS.get(kind, str(kind).replace("_", " ")),
+        "trait_kind": lambda kind: TRAIT_KINDS.get(str(kind), str(kind).replace("_", " ")),
         "unstable": fmt.unstable,
         "width": _width,
     }

@@ -278,6 +278,12 @@ def test_files_that_are_not_what_they_should_be(tmp_path, changes, message):
     assert message in message_of(saved(tmp_path, **changes))
 
 
+# Of a patient with a list for a name.
+VERDICTS = {"sample_id": ["a"], "verdict": ["doubtful"], "patient_id": [[0]], "wrong": [True]}
+VERDICTS |= {"score": [0.5], "second_opinion": [0.5], "y_proba": [0.5]}
+VERDICTS = {"attrs": {}, "rows": VERDICTS}
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -286,8 +292,12 @@ def test_files_that_are_not_what_they_should_be(tmp_path, changes, message):
         lambda d: d["samples"].update(s01=[5.0] * 40),
         lambda d: d["samples"].update(y_true=[7] * 40),
         lambda d: d["summary"].update(data={}),
+        lambda d: d["candidates"][0].update(n_patients=10**39),
+        lambda d: d["candidates"][0].update(error_type=["mixed"]),
+        lambda d: d["candidate_columns"].append("target"),
+        lambda d: d["verdicts"].update(y=VERDICTS),
     ],
-    ids=["confirmed", "slice_id", "membership", "y_true", "data"],
+    ids=["confirmed", "slice_id", "membership", "y_true", "data", "digits", "error_type", "columns", "patient"],
 )
 def test_values_that_an_audit_cannot_have(tmp_path, change):
     path = saved(tmp_path)
