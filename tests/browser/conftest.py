@@ -418,7 +418,7 @@ def mount(page, watch):
 
 @pytest.fixture
 def small_audit(_small_audit):
-    """Return an audit of phantoms with a planted failure: images, reports and metadata of 200 patients."""
+    """Return an audit of phantoms with a planted failure: images, reports and metadata of 110 patients."""
     _small_audit._tested = None  # no group was tested beside it
     _small_audit.user_edits = {"names": {}, "hidden": []}
     return _small_audit
@@ -430,7 +430,7 @@ def _small_audit():
 
     import mmaudit as mma
 
-    data = mma.datasets.load_phantom(200, image_size=96, random_state=3)
+    data = mma.datasets.load_phantom(110, image_size=96, random_state=3)
     random = np.random.default_rng(3)
     proba = np.clip(0.2 + 0.6 * data.y_true + random.normal(0, 0.12, data.n_samples), 0.01, 0.99)
     missed = (data.y_true == 1) & (data.metadata["view"] == "AP supine").to_numpy()
