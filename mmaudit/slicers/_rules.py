@@ -292,7 +292,7 @@ class _Search:
         n = len(self.holds)
         everyone = np.triu_indices(n, k=1)
         extended = self.max_predicates > 2
-        # For triples: the best score of each pair and its two predicates, of labels within which a pair can be compared.
+        # For triples: the best score of each pair and its two predicates, of labels within which any is compared.
         self.best_part: dict[int | None, np.ndarray] = {}
         found: dict[int | None, list[tuple]] = {label: [] for label in LABELS}
         for start in range(0, len(everyone[0]), _PAIRS):
