@@ -82,7 +82,7 @@ def test_hypothesis(
     Examples
     --------
     >>> import mmaudit as mma
-    >>> data = mma.datasets.load_phantom(60, image_size=64)
+    >>> data = mma.datasets.load_phantom(60, image_size=112)
     >>> tested = mma.test_hypothesis(data, "view = AP supine", labels=1)
     >>> tested.candidates.loc[0, "description"]
     'view = AP supine'

@@ -67,7 +67,7 @@ class SliceExplorer(AuditWidget):
     Examples
     --------
     >>> import mmaudit as mma
-    >>> data = mma.datasets.load_phantom(60, image_size=64)
+    >>> data = mma.datasets.load_phantom(60, image_size=112)
     >>> result = mma.audit(data, n_refits=0, n_permutations=99)
     >>> explorer = mma.widgets.SliceExplorer(result)
     >>> explorer.selected_slice = "s01"

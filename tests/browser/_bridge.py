@@ -9,12 +9,13 @@ import comm
 from comm.base_comm import BaseComm
 
 HOST = Path(__file__).with_name("host.js").read_text("utf-8")
-POLL_MS = 10
+POLL_MS, LOOK_MS = 50, 10  # the page asks for news after each message that it sends, too
 OPEN = """async ([host, opened, how]) => {
   const load = (text) => import(URL.createObjectURL(new Blob([text], { type: 'text/javascript' })));
   const { open } = await load(host);
   globalThis.queue = Promise.resolve();
-  const widget = await open(opened, (message) => { queue = queue.then(() => pySend(message)); });
+  const poll = async () => { const messages = await pyPoll(); if (messages.length) model.deliver(messages); };
+  const widget = await open(opened, (message) => { queue = queue.then(() => pySend(message)).then(poll); });
   globalThis.model = widget.model;
   globalThis.widget = widget;
   globalThis.views = [];
@@ -24,7 +25,7 @@ OPEN = """async ([host, opened, how]) => {
     document.body.append(el);
     views.push({ el, close: await widget.view(el) });
   }
-  setInterval(async () => { const messages = await pyPoll(); if (messages.length) model.deliver(messages); }, how.poll);
+  setInterval(poll, how.poll);
   return null;
 }"""
 
@@ -101,4 +102,4 @@ class Mounted:
         end = time.monotonic() + timeout_s
         while not condition():
             assert time.monotonic() < end, "it did not become so"
-            self.page.wait_for_timeout(POLL_MS)
+            self.page.wait_for_timeout(LOOK_MS)

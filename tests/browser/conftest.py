@@ -11,8 +11,13 @@ import time
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import cloudpickle
+import filelock
+import numpy as np
 import pytest
 from playwright.sync_api import expect
+
+import mmaudit as mma
 
 expect.set_options(timeout=20_000)  # other tests may run beside these
 
@@ -82,6 +87,7 @@ SETTINGS = {
 }
 START_S = 60
 OPEN_MS, RUN_MS = 60_000, 300_000
+POLL_MS = 100  # else Playwright looks in every frame, which makes the page draw all the time
 WIDGETS = Path(__file__).parents[2] / "widgets"
 OLDER = "4.4.9"  # that of Binder's images
 
@@ -185,7 +191,9 @@ class LabPage:
 
     def open(self, address):
         self.page.goto(address, wait_until="domcontentloaded")
-        self.page.wait_for_function("() => window.jupyterapp && window.jupyterapp.shell", timeout=OPEN_MS)
+        self.page.wait_for_function(
+            "() => window.jupyterapp && window.jupyterapp.shell", timeout=OPEN_MS, polling=POLL_MS
+        )
         self.page.evaluate("() => jupyterapp.started.then(() => jupyterapp.restored)")
         self.page.locator("#jupyterlab-splash").wait_for(state="detached", timeout=OPEN_MS)
 
@@ -244,7 +252,7 @@ class LabNotebook:
     def __init__(self, page, lab, path):
         self.page, self.path = page, path
         page.goto(lab.address(), wait_until="domcontentloaded")
-        page.wait_for_function("() => window.jupyterapp && window.jupyterapp.shell", timeout=OPEN_MS)
+        page.wait_for_function("() => window.jupyterapp && window.jupyterapp.shell", timeout=OPEN_MS, polling=POLL_MS)
         page.evaluate("() => jupyterapp.started.then(() => jupyterapp.restored)")
         page.locator("#jupyterlab-splash").wait_for(state="detached", timeout=OPEN_MS)
         self.command("docmanager:open", path=path, factory="Notebook")
@@ -264,7 +272,7 @@ class LabNotebook:
         return self.page.evaluate(self._function(expression), self.path)
 
     def wait(self, expression, timeout_ms):
-        self.page.wait_for_function(self._function(expression), arg=self.path, timeout=timeout_ms)
+        self.page.wait_for_function(self._function(expression), arg=self.path, timeout=timeout_ms, polling=POLL_MS)
 
     def run_all(self, timeout_ms=RUN_MS):
         """Run all cells until each has been counted and none runs, or one has failed, or the time is over."""
@@ -425,12 +433,22 @@ def small_audit(_small_audit):
 
 
 @pytest.fixture(scope="session")
-def _small_audit():
-    import numpy as np
+def _small_audit(tmp_path_factory, worker_id):
+    """Made by the process of the tests that comes first, for all."""
+    if worker_id == "master":
+        return _audit_of_phantoms()
+    file = tmp_path_factory.getbasetemp().parent / "small-audit.pickle"
+    with filelock.FileLock(f"{file}.lock"):
+        if not file.exists():
+            # Its attributes: a result that is pickled itself leaves its cases out.
+            file.write_bytes(cloudpickle.dumps(vars(_audit_of_phantoms())))
+    result = mma.AuditResult.__new__(mma.AuditResult)
+    vars(result).update(cloudpickle.loads(file.read_bytes()))
+    return result
 
-    import mmaudit as mma
 
-    data = mma.datasets.load_phantom(110, image_size=96, random_state=3)
+def _audit_of_phantoms():
+    data = mma.datasets.load_phantom(110, image_size=112, random_state=0)
     random = np.random.default_rng(3)
     proba = np.clip(0.2 + 0.6 * data.y_true + random.normal(0, 0.12, data.n_samples), 0.01, 0.99)
     missed = (data.y_true == 1) & (data.metadata["view"] == "AP supine").to_numpy()

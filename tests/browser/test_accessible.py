@@ -1,6 +1,5 @@
 """Every widget by axe-core, by the keyboard alone, with targets that can be hit and no motion for who wants none."""
 
-import numpy as np
 import pytest
 
 import mmaudit as mma
@@ -37,21 +36,11 @@ MOVING = """() => [...document.querySelectorAll('.mma-root *')].filter((one) => 
 }).map((one) => one.className)"""
 
 
-@pytest.fixture(scope="module")
-def audited():
-    """An audit that is quick to make: what it finds is of no matter here."""
-    data = mma.datasets.load_phantom(80, image_size=64, random_state=3)
-    missed = (data.y_true == 1) & (data.metadata["view"] == "AP supine").to_numpy()
-    data = data.with_predictions(np.where(missed, 0.2, 0.2 + 0.6 * data.y_true))
-    how = {"modalities": ("report", "metadata"), "n_slices": 4, "n_refits": 0, "n_permutations": 199}
-    return mma.audit(data, **how, random_state=0)
-
-
 @pytest.fixture(params=KINDS)
-def shown(request, mount, audited):
+def shown(request, mount, small_audit):
     """Each widget, drawn."""
     kind, parts = KINDS[request.param]
-    mounted = mount(lambda: kind(audited))
+    mounted = mount(lambda: kind(small_audit))
     for part in parts:
         wait_for(mounted, part)
     if request.param == "explorer":
@@ -79,9 +68,9 @@ def test_axe_finds_nothing_serious(shown, theme):
 
 
 @pytest.mark.parametrize("theme", THEMES)
-def test_axe_finds_nothing_serious_in_what_opens(mount, audited, theme):
+def test_axe_finds_nothing_serious_in_what_opens(mount, small_audit, theme):
     """A card below its row, and a case that is read in full."""
-    mounted = mount(lambda: mma.widgets.SliceExplorer(audited))
+    mounted = mount(lambda: mma.widgets.SliceExplorer(small_audit))
     for part in KINDS["explorer"][1]:
         wait_for(mounted, part)
     page = mounted.page
@@ -93,9 +82,9 @@ def test_axe_finds_nothing_serious_in_what_opens(mount, audited, theme):
     assert grave_findings(page) == []
 
 
-def test_axe_is_heard(mount, audited):
+def test_axe_is_heard(mount, small_audit):
     """The search finds what is wrong where something is."""
-    mounted = mount(lambda: mma.widgets.ExplanationTable(audited))
+    mounted = mount(lambda: mma.widgets.ExplanationTable(small_audit))
     page = mounted.page
     page.evaluate("() => { document.querySelector('.mma-root').append(document.createElement('button')); }")
     assert [rule for rule, *_ in grave_findings(page)] == ["button-name"]

@@ -52,7 +52,8 @@ def test_a_right_click_on_the_real_table_becomes_an_audit(table):
     folder, path = table.folder / "covid", "covid/metadata-audit.ipynb"
     expect(page.get_by_role("tab", name="metadata-audit.ipynb")).to_be_visible(timeout=KERNEL_MS)
     failed = f"({CELLS})(path).flat(2).some((one) => one !== 'shown' && typeof one === 'string')"
-    page.wait_for_function(f"path => ({CELLS})(path).every(([count]) => count) || {failed}", arg=path, timeout=RUN_MS)
+    ended = f"path => ({CELLS})(path).every(([count]) => count) || {failed}"
+    page.wait_for_function(ended, arg=path, timeout=RUN_MS, polling=200)
     cells = page.evaluate(CELLS, path)
     assert len(cells) > 6
     assert {kind for _, kinds in cells for kind in kinds} == {"shown"}

@@ -570,7 +570,8 @@ class TestInJupyterLab:
         expect(page.get_by_role("tab", name="phantom-audit.ipynb")).to_be_visible(timeout=KERNEL_MS)
         page.wait_for_function(
             "() => jupyterapp.serviceManager.sessions.refreshRunning().then(() => "
-            "[...jupyterapp.serviceManager.sessions.running()].every(({ type }) => type !== 'mmaudit'))"
+            "[...jupyterapp.serviceManager.sessions.running()].every(({ type }) => type !== 'mmaudit'))",
+            polling=200,
         )
 
     def test_closing_the_dialog_shuts_its_kernel_down(self, jupyter):
@@ -581,7 +582,8 @@ class TestInJupyterLab:
         expect(page.get_by_role("dialog", name="Audit")).to_have_count(0)
         page.wait_for_function(
             "() => jupyterapp.serviceManager.sessions.refreshRunning().then(() => "
-            "![...jupyterapp.serviceManager.sessions.running()].length)"
+            "![...jupyterapp.serviceManager.sessions.running()].length)",
+            polling=200,
         )
 
     def test_the_picker_shows_tables_only(self, jupyter):

@@ -7,6 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from playwright.sync_api import expect
 
 NAME = "00_quickstart.ipynb"
 ENOUGH = 4.5  # contrast of text, WCAG 2.2 level AA
@@ -107,8 +108,8 @@ def test_the_worst_slice_is_found_looked_at_read_and_judged(quickstart):
     explorer = quickstart.page.locator(".jp-OutputArea-output .mma-explorer")
     explorer.scroll_into_view_if_needed()
     row = explorer.locator("tr[data-id]").first
-    assert "AP supine" in row.inner_text()
-    assert "confirmed" in row.inner_text()
+    expect(row).to_contain_text("AP supine")
+    expect(row).to_contain_text("confirmed")
     row.click()
     explorer.locator(".mma-grid[data-ready='1']").wait_for()
     tiles = explorer.locator(".mma-grid [role=gridcell] img")
@@ -123,7 +124,7 @@ def test_the_worst_slice_is_found_looked_at_read_and_judged(quickstart):
     explorer.locator(".mma-grid [role=gridcell]").first.dblclick()
     reader = explorer.locator(".mma-reader[data-ready='1']")
     reader.wait_for()
-    assert "FINDINGS" in reader.inner_text()
+    expect(reader).to_contain_text("FINDINGS")
     reader.screenshot(path=quickstart.shown / "reader.png")
     quickstart.page.keyboard.press("Escape")
     reader.wait_for(state="hidden")

@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import expect
 
 import mmaudit as mma
 from tests.browser._axe import grave_findings
@@ -111,7 +112,7 @@ def test_sort_filter_judge_and_find_it_again(lab_page, opened, _small_audit, wri
     lab_page.reload()
     page.locator(VIEW).wait_for()  # the layout is restored
     assert page.locator(f"tr[data-id={found[0]}] [data-code]").count() == 0
-    assert page.locator(f"tr[data-id={found[0]}] button[aria-label^='reject'][aria-pressed=true]").count() == 1
+    expect(page.locator(f"tr[data-id={found[0]}] button[aria-label^='reject'][aria-pressed=true]")).to_have_count(1)
     assert lab_page.kernels() == 0
     assert mma.load_result(lab_page.folder / NAME).user_verdicts["slices"][found[0]]["verdict"] == "reject"
 
@@ -200,8 +201,8 @@ def test_text_of_a_hostile_file_stays_text(lab_page, opened, written):
 def test_a_damaged_file_gives_a_message_and_can_be_read_as_text(lab_page, opened, written):
     page = opened(written[NAME][:-2000])
     refused = page.locator(".mma-saved-refused")
-    assert refused.get_by_text("a damaged file").is_visible()
-    assert refused.get_attribute("role") == "alert"
+    expect(refused.get_by_text("a damaged file")).to_be_visible()
+    expect(refused).to_have_attribute("role", "alert")
     refused.get_by_role("button", name="Open as text").click()
     page.locator(".jp-FileEditor").wait_for()
     assert own_errors(lab_page) == []
@@ -224,7 +225,7 @@ def test_two_audits_beside_each_other(lab_page, opened, written, pytestconfig):
     assert page.locator(".mma-compare tbody tr[data-match=both]").count() > 0
     page.locator(".mma-compare tbody tr[data-match=both]").first.focus()
     page.keyboard.press("Enter")
-    assert page.locator(".mma-compare-cards .mma-slice-card").count() == 2
+    expect(page.locator(".mma-compare-cards .mma-slice-card")).to_have_count(2)
     page.screenshot(path=Path(pytestconfig.getoption("--output"), "comparison.png"))
     lab_page.reload()
     page.locator(".mma-saved[data-ready='1'] .mma-compare tbody tr").first.wait_for()

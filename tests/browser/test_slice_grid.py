@@ -1,8 +1,11 @@
 """The grid of images in a page: what is drawn, by mouse and by keyboard only, and what it costs."""
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
+from playwright.sync_api import expect
 
 import mmaudit as mma
 from mmaudit._errors import ImageReadError
@@ -328,7 +331,7 @@ class TestMouse:
         mounted.page.keyboard.press("ArrowRight")
         mounted.page.keyboard.press("Enter")
         reader.wait_for()
-        assert mounted.view.locator(f'.mma-active[data-position="{known[3]}"]').count() == 1
+        expect(mounted.view.locator(f'.mma-active[data-position="{known[3]}"]')).to_have_count(1)
 
     def test_size(self, show, small_audit):
         mounted = show(small_audit)
@@ -337,7 +340,7 @@ class TestMouse:
         ready(mounted)
         film = mounted.view.locator(f"{TILES} .mma-tile-film").first
         assert film.bounding_box()["width"] == 192
-        assert film.locator("img").evaluate("(img) => img.naturalWidth") == 96  # the phantoms are no larger
+        assert film.locator("img").evaluate("(img) => img.naturalWidth") == 112  # the phantoms are no larger
 
 
 class TestKeyboard:
@@ -361,7 +364,7 @@ class TestKeyboard:
         mounted.until(lambda: mounted.widget._verdicts["samples"] == {str(known[2]): "accept"})
         mark = tile(mounted, known[2])
         mark.get_by_text("✓").wait_for()
-        assert mark.get_attribute("aria-label").endswith("verdict: accept")
+        expect(mark).to_have_attribute("aria-label", re.compile("verdict: accept$"))
         keys.press("q")
         mounted.until(lambda: mounted.widget._verdicts["samples"] == {str(known[2]): "radiologist"})
         keys.press("Escape")

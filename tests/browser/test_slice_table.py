@@ -470,6 +470,7 @@ class TestLooks:
     def test_name_gap_and_verdict_are_in_sight(self, shown, width):
         mounted = shown(audit_of(3, changes={0: {"q_value": 0.001, "already_told": 0.9}}), width=width)
         mounted.widget.selected_slice = "s002"
+        expect(row(mounted, "s002")).to_have_attribute("aria-selected", "true")
         if width > 640:
             row(mounted, "s001").locator(".mma-share").wait_for()
         scroll = mounted.view.locator(".mma-scroll").bounding_box()

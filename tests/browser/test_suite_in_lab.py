@@ -73,7 +73,7 @@ def workshop(browser, browser_context_args, watching, tmp_path_factory, pytestco
     watch = watching(page)
     # What a browser opens; the address that is printed leads to the same workspace
     page.goto(f"http://127.0.0.1:{server.port}/lab/tree/{FIRST}?token={server.token}", wait_until="domcontentloaded")
-    page.wait_for_function("() => window.jupyterapp && window.jupyterapp.shell", timeout=OPEN_MS)
+    page.wait_for_function("() => window.jupyterapp && window.jupyterapp.shell", timeout=OPEN_MS, polling=100)
     page.evaluate("() => jupyterapp.started.then(() => jupyterapp.restored)")
     page.locator("#jupyterlab-splash").wait_for(state="detached", timeout=OPEN_MS)
     page.locator(".jp-MarkdownViewer h1").wait_for(timeout=OPEN_MS)
@@ -105,7 +105,7 @@ def test_a_link_of_the_contents_opens_its_notebook(workshop):
     assert (workshop.server.folder / name).is_file()
     link.click()
     workshop.page.wait_for_function(
-        f"name => {CONTEXT}.some(c => c.path === name && c.isReady)", arg=name, timeout=OPEN_MS
+        f"name => {CONTEXT}.some(c => c.path === name && c.isReady)", arg=name, timeout=OPEN_MS, polling=100
     )
 
 

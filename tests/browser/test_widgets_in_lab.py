@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import nbformat
 import pytest
+from playwright.sync_api import expect
 
 from tests.browser._axe import grave_findings
 
@@ -14,7 +15,7 @@ import logging
 import numpy as np
 import mmaudit as mma
 logging.getLogger("mmaudit").addHandler(logging.StreamHandler())
-data = mma.datasets.load_phantom(100, image_size=128, random_state=3)
+data = mma.datasets.load_phantom(100, image_size=112, random_state=0)
 random = np.random.default_rng(3)
 proba = np.clip(0.2 + 0.6 * data.y_true + random.normal(0, 0.12, data.n_samples), 0.01, 0.99)
 missed = (data.y_true == 1) & (data.metadata["view"] == "AP supine").to_numpy()
@@ -120,10 +121,10 @@ def test_the_grid_shows_pictures(book):
 def test_the_table_by_mouse(book):
     table = ready(in_view(root(book, "table")), ".mma-table")
     table.get_by_role("button", name="Gap").click()
-    assert table.locator("th[aria-sort=descending]").count() == 1
+    expect(table.locator("th[aria-sort=descending]")).to_have_count(1)
     gaps = book.ask("print(result.candidates.sort_values('gap', ascending=False)['slice_id'].tolist()[0])")
-    assert table.locator("tbody tr[data-id]").first.get_attribute("data-id") == gaps
     first = table.locator("tbody tr[data-id]").first
+    expect(first).to_have_attribute("data-id", gaps)
     first.locator("th").click()
     book.notebook.until(f"table.selected_slice == {gaps!r}")
     first.get_by_role("button", name="card: ").click()
@@ -141,10 +142,10 @@ def test_the_grid_by_mouse(book):
     tiles.nth(0).click()
     tiles.nth(3).click(modifiers=["Shift"])
     book.notebook.until("len(grid.selected_ids) == 4 == len(grid.selection())")
-    assert tiles.nth(3).get_attribute("aria-selected") == "true"
+    expect(tiles.nth(3)).to_have_attribute("aria-selected", "true")
     tiles.nth(1).dblclick()
     reader = ready(root(book, "grid"), ".mma-reader")
-    assert reader.is_visible()
+    expect(reader).to_be_visible()
     reader.get_by_role("button", name="needs a radiologist").click()
     book.notebook.until("[v['verdict'] for v in grid.image_verdicts.values()] == ['radiologist']")
     reader.get_by_role("button", name="Close").click()
@@ -158,8 +159,8 @@ def test_two_views_show_the_same(book):
     book.notebook.until("len(grid.selected_ids) == 1")
     for view in (one, two):
         selected = view.locator("[role=gridcell][aria-selected=true]:visible")
-        assert selected.count() == 1
-        assert selected.get_attribute("data-index") == "2"
+        expect(selected).to_have_count(1)
+        expect(selected).to_have_attribute("data-index", "2")
 
 
 def test_brush_the_map_and_test_what_is_selected(book):
@@ -292,7 +293,7 @@ def test_a_busy_kernel_makes_pictures_wait_and_breaks_nothing(book):
     last = grid.locator(f"[role=gridcell][data-index='{n - 1}']")
     last.wait_for()
     last.click()
-    assert last.get_attribute("aria-selected") == "true"
+    expect(last).to_have_attribute("aria-selected", "true")
     assert book.notebook.evaluate(running)
     book.stop.touch()
     ready(root(book, "grid"), ".mma-grid")
@@ -310,13 +311,13 @@ def test_without_its_kernel_what_is_there_still_works(book):
     before = rows.count()
     assert before >= 2
     table.get_by_role("button", name="Slice", exact=True).click()
-    assert table.locator("th[aria-sort=ascending]").count() == 1
+    expect(table.locator("th[aria-sort=ascending]")).to_have_count(1)
     rows.nth(1).locator("th").click()
     table.locator("tr[aria-selected=true]").wait_for()
-    assert rows.count() == before
+    expect(rows).to_have_count(before)
     grid = in_view(root(book, "grid"))
     grid.locator("[role=gridcell]:visible").first.click()
-    assert grid.locator("[role=gridcell][aria-selected=true]:visible").count() == 1
+    expect(grid.locator("[role=gridcell][aria-selected=true]:visible")).to_have_count(1)
     # What JupyterLab itself says of a kernel that is restarted, and of what it was asked just then
     its_own = ("Connection lost, reconnecting", "Canceled future")
     book.watch.errors[:] = [text for text in book.watch.errors if not any(words in text for words in its_own)]

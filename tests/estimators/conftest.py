@@ -1,5 +1,6 @@
 """Small synthetic cohorts whose failures are known, because they are put in here."""
 
+import functools
 import warnings
 from types import SimpleNamespace
 
@@ -8,6 +9,7 @@ import pandas as pd
 import pytest
 
 import mmaudit as mma
+from mmaudit import _audit, _hypothesis
 from mmaudit.images import GrayImage
 
 FILLER = (
@@ -94,6 +96,13 @@ def pictures(n_samples, *, seed=0, side_px=24):
     """Return noise images, float32 in [0, 1]."""
     rng = np.random.default_rng([seed, 2])
     return [rng.uniform(0.2, 0.8, (side_px, side_px)).astype(np.float32) for _ in range(n_samples)]
+
+
+@pytest.fixture
+def unexplained(monkeypatch):
+    """Audits end before explanations, which have no part in what is confirmed, and most of the time of a small one."""
+    for module in (_audit, _hypothesis):
+        monkeypatch.setattr(module, "Settings", functools.partial(module.Settings, explain=False))
 
 
 @pytest.fixture(scope="session")

@@ -162,7 +162,7 @@ def test_the_table_and_the_data_are_not_changed(planted):
 # Honesty
 
 
-def test_null_data_give_no_finding(cohorts):
+def test_null_data_give_no_finding(cohorts, unexplained):
     """40 audits of cases whose errors have nothing to do with anything; patients have one to four films.
 
     Positives are missed at 40 % and negatives misread at 5 %, there is more disease on AP films, and most of a film's

@@ -289,7 +289,7 @@ class TestHypothesis:
         with pytest.raises(InputError, match=r"labels: expected some of \(None,\), which the metric compares, got 1"):
             mma.test_hypothesis(data, "view = AP", metric="auroc", labels=1)
 
-    def test_nothing_is_confirmed_by_chance(self):
+    def test_nothing_is_confirmed_by_chance(self, unexplained):
         """Of 40 tests where predictions have nothing to do with the guess, at most 5 % and three standard errors."""
         confirmed = 0
         for k in range(40):

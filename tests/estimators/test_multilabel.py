@@ -131,7 +131,7 @@ def test_one_correction_counts_the_candidates_of_all(which, request):
     np.testing.assert_allclose(table["q_value"], false_discovery_control(table["p_value"]), atol=1e-12)
 
 
-def test_null_data_of_several_labels_give_no_finding(cohorts):
+def test_null_data_of_several_labels_give_no_finding(cohorts, unexplained):
     """At alpha 0.05 a run with any finding has a chance of 0.05: more than 4 of 20 runs are beyond its 99 % point."""
     n_seeds, with_finding = 20, 0
     for seed in range(n_seeds):

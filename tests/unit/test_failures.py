@@ -53,7 +53,7 @@ def data():
 
 @pytest.fixture(scope="module")
 def phantom():
-    return load_phantom(300, image_size=64)
+    return load_phantom(300, image_size=112)
 
 
 SUPINE = {"view": "AP supine"}
