@@ -242,6 +242,7 @@ def test_processes_change_nothing_and_one_that_is_killed_during_the_work_neither
     assert saved(result, tmp_path / "a.json") == saved(sharded, tmp_path / "b.json")
 
 
+@pytest.mark.enable_socket  # ray speaks with itself by the address of the machine
 def test_ray_gives_the_same_result(folder, sharded, tmp_path, monkeypatch):
     pytest.importorskip("ray.util.joblib")
     monkeypatch.setattr(_audit, "MANY_SAMPLES", 10)  # ray works on what is large only
@@ -255,6 +256,27 @@ def test_ray_gives_the_same_result(folder, sharded, tmp_path, monkeypatch):
             result = audited(read(folder(3)))
     finally:
         ray.shutdown()
+    assert saved(result, tmp_path / "a.json") == saved(sharded, tmp_path / "b.json")
+
+
+def test_spark_gives_the_same_result(folder, sharded, tmp_path, monkeypatch):
+    backend = pytest.importorskip("joblibspark.backend")
+    backend.register()
+    from pyspark.sql import SparkSession
+
+    given, give = [], backend.SparkDistributedBackend.apply_async
+    monkeypatch.setattr(
+        backend.SparkDistributedBackend, "apply_async", lambda self, *work: given.append(work) or give(self, *work)
+    )
+    monkeypatch.setattr(_audit, "MANY_SAMPLES", 10)
+    monkeypatch.setenv("PYSPARK_PYTHON", sys.executable)
+    session = SparkSession.builder.master("local[2]").config("spark.ui.enabled", "false").getOrCreate()
+    try:
+        with joblib.parallel_config("spark", n_jobs=2):
+            result = audited(read(folder(3)))
+    finally:
+        session.stop()
+    assert len(given) >= 3  # a shard each at the least
     assert saved(result, tmp_path / "a.json") == saved(sharded, tmp_path / "b.json")
 
 
