@@ -14,7 +14,10 @@ OPEN = """async ([host, opened, how]) => {
   const load = (text) => import(URL.createObjectURL(new Blob([text], { type: 'text/javascript' })));
   const { open } = await load(host);
   globalThis.queue = Promise.resolve();
-  const poll = async () => { const messages = await pyPoll(); if (messages.length) model.deliver(messages); };
+  const poll = async () => {
+    const messages = globalThis.model ? await pyPoll() : [];
+    if (messages.length) model.deliver(messages);
+  };
   const widget = await open(opened, (message) => { queue = queue.then(() => pySend(message)).then(poll); });
   globalThis.model = widget.model;
   globalThis.widget = widget;
