@@ -181,6 +181,14 @@ def _extension_of_checkout(base):
     return extension.parent
 
 
+def go_to_lab(page, address):
+    """Open JupyterLab, and wait until its layout is restored."""
+    page.goto(address, wait_until="domcontentloaded")
+    page.wait_for_function("() => window.jupyterapp && window.jupyterapp.shell", timeout=OPEN_MS, polling=POLL_MS)
+    page.evaluate("() => jupyterapp.started.then(() => jupyterapp.restored)")
+    page.locator("#jupyterlab-splash").wait_for(state="detached", timeout=OPEN_MS)
+
+
 class LabPage:
     """A page on which JupyterLab is open, driven by its own commands."""
 
@@ -190,12 +198,7 @@ class LabPage:
         self.open(self.address)
 
     def open(self, address):
-        self.page.goto(address, wait_until="domcontentloaded")
-        self.page.wait_for_function(
-            "() => window.jupyterapp && window.jupyterapp.shell", timeout=OPEN_MS, polling=POLL_MS
-        )
-        self.page.evaluate("() => jupyterapp.started.then(() => jupyterapp.restored)")
-        self.page.locator("#jupyterlab-splash").wait_for(state="detached", timeout=OPEN_MS)
+        go_to_lab(self.page, address)
 
     def reload(self):
         """Load the page again, as a user does: what was open is restored."""
@@ -251,10 +254,7 @@ class LabNotebook:
 
     def __init__(self, page, lab, path):
         self.page, self.path = page, path
-        page.goto(lab.address(), wait_until="domcontentloaded")
-        page.wait_for_function("() => window.jupyterapp && window.jupyterapp.shell", timeout=OPEN_MS, polling=POLL_MS)
-        page.evaluate("() => jupyterapp.started.then(() => jupyterapp.restored)")
-        page.locator("#jupyterlab-splash").wait_for(state="detached", timeout=OPEN_MS)
+        go_to_lab(page, lab.address())
         self.command("docmanager:open", path=path, factory="Notebook")
         self.wait("k && k.connectionStatus === 'connected' && k.status === 'idle'", OPEN_MS)
 
